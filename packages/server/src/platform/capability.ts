@@ -1,0 +1,166 @@
+/**
+ * What a capability declares. `capabilities.ts` gathers the declarations and the engines are handed the result:
+ * no engine knows a capability, no capability knows an engine.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { WebSocket } from 'ws'
+import type { OperationTable } from '../contract/types.ts'
+import type { Scope } from './arn.ts'
+import type { Caller } from './caller.ts'
+import type { Clock } from './clock.ts'
+import type { Context, Ground, WorkContext } from './context.ts'
+import type { Migration } from './migrate.ts'
+
+/** One permission that a request needs: every resource must be allowed. */
+export interface Access {
+  /** `ssm:PutParameter`; the operation's own name unless it says otherwise. */
+  action?: string
+  /** Full ARNs, or `*` where the action knows no resource. */
+  resources: string[]
+  /** Condition keys of the request beyond the global ones. */
+  keys?: Record<string, string | string[]>
+}
+
+/** How a request proves who sends it: SigV4, nothing at all, or a managed node's own key (`node-key`). */
+export type Authentication = 'sigv4' | 'anonymous' | 'node-key'
+
+export interface Operation<Input, Output> {
+  authentication?: Authentication
+  /** The action's resources and keys, declared once. An operation that declares nothing does not start. */
+  authorize(input: Input, context: Context): Access | Access[] | Promise<Access | Access[]>
+  handle(context: Context, input: Input): Promise<Output>
+}
+
+/** A secret for an access key id, as identity finds it. */
+export interface Credential {
+  secretAccessKey: string
+  caller: Caller
+  /** Milliseconds since the epoch; absent for long-lived keys. */
+  expiresAt?: number
+}
+
+export interface CredentialSource {
+  /** undefined: no such key. 'expired': it was one. */
+  find(accessKeyId: string, sessionToken: string | undefined): Promise<Credential | 'expired' | undefined>
+}
+
+/** What signs with a node's own key: string to sign, signature in base 64, access key id (the node id). */
+export interface NodeKeyVerifier {
+  verify(
+    scope: { region: string; nodeId: string },
+    stringToSign: string,
+    signature: string,
+  ): Promise<Caller | undefined>
+}
+
+/** A plain HTTP route beside the AWS protocol, such as ssmmessages' REST calls. */
+export interface Route {
+  method: 'GET' | 'POST'
+  /** Matched against the path; its groups are `params`. */
+  path: RegExp
+  /** The SigV4 service name that must have signed it, or `open` for routes that need no signature. */
+  signedFor: string | 'open'
+  handle(context: Context, request: RouteRequest): Promise<RouteAnswer>
+}
+
+export interface RouteRequest {
+  params: string[]
+  body: Buffer
+  raw: IncomingMessage
+  response: ServerResponse
+}
+
+export interface RouteAnswer {
+  status: number
+  contentType: string
+  body: string | Buffer
+}
+
+/** A WebSocket endpoint. `open` is called once the upgrade is done; throwing before that is answered as an HTTP error. */
+export interface Socket {
+  path: RegExp
+  /** The SigV4 service name that must have signed the upgrade, or `open` where the first frame carries a token. */
+  signedFor: string | 'open'
+  open(context: Context, socket: WebSocket, params: string[]): void
+}
+
+/** A message from a node's control channel. Handlers of one type may be called many at a time. */
+export interface NodeMessage {
+  scope: Scope
+  nodeId: string
+  messageId: string
+  messageType: string
+  payload: Uint8Array
+  /** Sends a message of `messageType` with a JSON payload on the same channel; false when the channel is gone. */
+  answer(messageType: string, payload: unknown): boolean
+}
+export type NodeMessageHandler = (message: NodeMessage) => Promise<void>
+
+/** Background work: carries out what the database asks for. Takes no input; safe to run on every process at any time. */
+export interface Reconciler {
+  name: string
+  /** Topics whose wakes make it run soon. */
+  wakes: string[]
+  /** Seconds of the clock between runs when nothing wakes it. */
+  everySeconds: number
+  /** Returns when it wants to run again at the latest, if sooner than its period. */
+  run(work: WorkContext): Promise<Date | undefined>
+}
+
+/** Called after each request has been answered. */
+export interface Observation {
+  context: Context
+  service: string
+  operation: string
+  input: unknown
+  output: unknown
+  error: { name: string; message: string } | undefined
+  milliseconds: number
+}
+export type Observer = (observation: Observation) => void
+
+/** What a running capability is handed by its server process. */
+export interface Host extends Ground {
+  readonly processId: string
+  readonly clock: Clock
+  readonly signal: AbortSignal
+  readonly settings: Settings
+  /** Handlers that capabilities declared for node messages, by message type. */
+  readonly nodeMessages: ReadonlyMap<string, NodeMessageHandler>
+  /** Subscribes to wakes of a topic, from this process and others. `undefined` key: look at everything (after a reconnect). */
+  onWake(topic: string, listener: (key: string | undefined) => void): Disposable
+  /** A context for work that acts for a scope without a request. */
+  contextFor(scope: Scope, caller?: Caller): Context
+}
+
+/** Settings that capabilities read, beside those that only the engines need. */
+export interface Settings {
+  /** The account that the installation was made with. */
+  account: string
+  region: string
+  /** `https://host:port` that nodes are told to dial. */
+  nodeEndpoint: string
+  /** Standard parameters per account and region (AWS: 10,000). */
+  maxStandardParameters: number
+  /** Advanced parameters per account and region (AWS: 100,000). */
+  maxAdvancedParameters: number
+}
+
+/** The part of a capability that lives with one server process. */
+export interface Running {
+  routes?: Route[]
+  sockets?: Socket[]
+  credentials?: CredentialSource
+  nodeKeys?: NodeKeyVerifier
+  nodeMessages?: Record<string, NodeMessageHandler>
+  observers?: Observer[]
+  close?(): Promise<void>
+}
+
+export interface Capability {
+  name: string
+  migrations?: Migration[]
+  operations?: OperationTable
+  reconcilers?: Reconciler[]
+  start?(host: Host): Running | Promise<Running>
+}
