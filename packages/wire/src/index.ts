@@ -1,1 +1,3 @@
-export {}
+// The bytes and signatures that every side of the system speaks: pure codecs without socket, file or clock.
+
+export * from './sigv4.ts'
