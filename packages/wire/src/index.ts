@@ -1,3 +1,4 @@
 // The bytes and signatures that every side of the system speaks: pure codecs without socket, file or clock.
 
+export * from './agent-message.ts'
 export * from './sigv4.ts'
