@@ -2,6 +2,8 @@
  * Time, injected. Schedules, timeouts and expiry read this one clock, so tests and the developer mode can move it.
  * The system clock is the wall; a movable clock is the wall plus an offset, and moving it fires what has become due.
  */
+import { setTimeout as setTimeoutPromise } from 'node:timers/promises'
+
 export interface Clock {
   /** The present instant. */
   now(): Date
@@ -20,6 +22,15 @@ export const systemClock: Clock = {
     return { [Symbol.dispose]: () => clearTimeout(timer) }
   },
 }
+
+/**
+ * Real time, for waiting on what lies outside of this process (another process, a file): no injected clock moves those.
+ * Keeps the process alive; rejects with the signal's reason when it aborts.
+ */
+export const pause = (milliseconds: number, signal?: AbortSignal): Promise<void> =>
+  setTimeoutPromise(milliseconds, undefined, { signal }).catch((error: unknown) => {
+    throw signal?.aborted ? signal.reason : error
+  })
 
 export interface MovableClock extends Clock {
   /** Moves the clock forward; timers that become due fire before this returns. */
