@@ -97,6 +97,7 @@ export interface ErrorModel {
   readonly queryStatus: number | undefined
   /** The `Code` that the query protocol writes, which differs from the name for some shapes. */
   readonly queryCode: string
+  readonly shape: StructureShape
   /** The member that carries the text. */
   readonly messageMember: 'Message' | 'message' | undefined
 }
