@@ -1,4 +1,6 @@
 // The bytes and signatures that every side of the system speaks: pure codecs without socket, file or clock.
 
 export * from './agent-message.ts'
+export * from './control-channel.ts'
+export { type JsonObject, type JsonValue, PayloadError } from './json-members.ts'
 export * from './sigv4.ts'
