@@ -31,7 +31,8 @@ export function lookup<Key, Row>(load: Load<Key, Row>): (sql: Sql, key: Key) => 
   }
 }
 
-const inTransaction = (sql: Sql): boolean => 'savepoint' in sql
+/** Whether what is done with `sql` may still be rolled back by its owner. */
+export const inTransaction = (sql: Sql): boolean => 'savepoint' in sql
 
 function queue<Key, Row>(sql: Sql, load: Load<Key, Row>): (key: Key) => Promise<Row | undefined> {
   const waiting: Waiting<Key, Row>[] = []
