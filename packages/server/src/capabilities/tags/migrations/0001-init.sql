@@ -1,0 +1,13 @@
+-- Tags of every taggable resource. The resource itself lies with its owner, above: no foreign key.
+create table tags (
+  account text collate "C" not null,
+  region text collate "C" not null,
+  resource_type text collate "C" not null,
+  resource_id text collate "C" not null,
+  key text collate "C" not null,
+  value text collate "C" not null,
+  primary key (account, region, resource_type, resource_id, key)
+);
+
+-- Targets such as tag:Environment=Production.
+create index tags_by_key on tags (account, region, resource_type, key, value, resource_id);
