@@ -2,5 +2,8 @@
 
 export * from './agent-message.ts'
 export * from './control-channel.ts'
+export * from './data-channel.ts'
 export { type JsonObject, type JsonValue, PayloadError } from './json-members.ts'
 export * from './sigv4.ts'
+export * from './smux.ts'
+export * from './stream.ts'
