@@ -1,0 +1,37 @@
+/**
+ * Parameter Store: names and hierarchies, versions and labels, tiers and policies, encrypted values. Documents and
+ * commands resolve `{{ssm:…}}` through the door below.
+ */
+import type { Capability } from '../../platform/capability.ts'
+import { setLimits } from './capacity.ts'
+import init from './migrations/0001-init.sql'
+import { parseName, resourceOf } from './names.ts'
+import { operations } from './operations.ts'
+import { expireParameters } from './reconcile.ts'
+import { holdParameter } from './store.ts'
+
+/** GetParameter and GetParameters as the operations have them, for capabilities that resolve references to parameters. */
+export { getParameter, getParameters } from './reading.ts'
+
+export const parameters: Capability = {
+  name: 'parameters',
+  migrations: [{ name: '0001-init', sql: init }],
+  operations: { ssm: operations },
+  reconcilers: [expireParameters],
+  taggable: {
+    Parameter: {
+      arn: resourceOf,
+      async resolve(context, resourceId) {
+        const key = parseName(resourceId)
+        return key !== undefined && (await holdParameter(context, key)) ? key : undefined
+      },
+    },
+  },
+  start(host) {
+    setLimits(host.sql, {
+      Standard: host.settings.maxStandardParameters,
+      Advanced: host.settings.maxAdvancedParameters,
+    })
+    return {}
+  },
+}

@@ -1,0 +1,443 @@
+/**
+ * Every SQL statement of Parameter Store. GetParameter reads one row, and the reads of one turn are one statement; a
+ * plain create or overwrite is one statement. Writers of one parameter meet at its row in `parameters`: whoever changes
+ * versions or labels holds it, and `revision` tells whether what was read before still is.
+ */
+import type { PendingQuery, Row } from 'postgres'
+import type { Scope } from '../../platform/arn.ts'
+import type { Ground } from '../../platform/context.ts'
+import type { Sql } from '../../platform/database.ts'
+import { lookup } from '../../platform/lookup.ts'
+import { resourcesWithTags } from '../tags/index.ts'
+import type { ParameterEvent } from './events.ts'
+import type { Criterion, Field } from './filters.ts'
+import type { StoredPolicy } from './policies.ts'
+import { MAX_VERSIONS, type ParameterType, type Tier } from './rules.ts'
+
+export type Scoped = Scope & Pick<Ground, 'sql'>
+type Fragment = PendingQuery<Row[]>
+
+export interface VersionRow {
+  nameKey: string
+  version: number
+  name: string
+  type: ParameterType
+  /** Text, or ciphertext in base 64. */
+  value: string
+  dataType: string
+  tier: Tier
+  keyId: string | null
+  description: string | null
+  allowedPattern: string | null
+  /** StoredPolicy[] as JSON. */
+  policies: string | null
+  lastModifiedAt: Date
+  lastModifiedBy: string
+}
+
+export interface LatestRow extends VersionRow {
+  revision: number
+}
+
+export const policiesOf = (row: Pick<VersionRow, 'policies'>): StoredPolicy[] =>
+  row.policies === null ? [] : (JSON.parse(row.policies) as StoredPolicy[])
+
+/** What a new version holds beside its number. */
+export interface Draft extends Omit<VersionRow, 'version'> {
+  parent: string
+  policyDueAt: Date | null
+}
+
+const versionColumns = (sql: Sql) => sql`
+  p.name_key as "nameKey", p.version, p.name, p.type, p.value, p.data_type as "dataType", p.tier, p.key_id as "keyId",
+  p.description, p.allowed_pattern as "allowedPattern", p.policies, p.last_modified_at as "lastModifiedAt",
+  p.last_modified_by as "lastModifiedBy"`
+
+const lookUp = lookup<Scope & { nameKey: string }, LatestRow>(async (sql, keys) => {
+  const found = await sql<(LatestRow & { position: number })[]>`
+    select wanted.position::int, p.revision, ${versionColumns(sql)}
+    from unnest(
+      ${keys.map((key) => key.account)}::text[],
+      ${keys.map((key) => key.region)}::text[],
+      ${keys.map((key) => key.nameKey)}::text[]
+    ) with ordinality as wanted (account, region, name_key, position)
+    join parameters p using (account, region, name_key)`
+  const rows = new Map(found.map((row) => [row.position, row]))
+  return keys.map((_, index) => rows.get(index + 1))
+})
+
+/** The latest version, gathered with what others ask for in the same turn. */
+export const readLatest = (context: Scoped, nameKey: string): Promise<LatestRow | undefined> =>
+  lookUp(context.sql, { account: context.account, region: context.region, nameKey })
+
+/** The latest version, held until the transaction ends. */
+export async function lockLatest(context: Scoped, nameKey: string): Promise<LatestRow | undefined> {
+  const [row] = await context.sql<LatestRow[]>`
+    select p.revision, ${versionColumns(context.sql)} from parameters p
+    where p.account = ${context.account} and p.region = ${context.region} and p.name_key = ${nameKey}
+    for update`
+  return row
+}
+
+/** Holds a parameter against deletion until the transaction ends; whether there is one. */
+export async function holdParameter(context: Scoped, nameKey: string): Promise<boolean> {
+  const rows = await context.sql`
+    select from parameters
+    where account = ${context.account} and region = ${context.region} and name_key = ${nameKey}
+    for key share`
+  return rows.length > 0
+}
+
+export async function readVersion(context: Scoped, nameKey: string, version: number): Promise<VersionRow | undefined> {
+  const [row] = await context.sql<VersionRow[]>`
+    select ${versionColumns(context.sql)} from parameter_all_versions p
+    where p.account = ${context.account} and p.region = ${context.region} and p.name_key = ${nameKey}
+      and p.version = ${version}`
+  return row
+}
+
+export async function readLabelled(context: Scoped, nameKey: string, label: string): Promise<VersionRow | undefined> {
+  const [row] = await context.sql<VersionRow[]>`
+    select ${versionColumns(context.sql)}
+    from parameter_labels l join parameter_all_versions p using (account, region, name_key, version)
+    where l.account = ${context.account} and l.region = ${context.region} and l.name_key = ${nameKey}
+      and l.label = ${label}`
+  return row
+}
+
+/** Versions after `after`, oldest first, with their labels. */
+export const readHistory = (
+  context: Scoped,
+  nameKey: string,
+  after: number,
+  limit: number,
+): Promise<(VersionRow & { labels: string[] })[]> =>
+  context.sql<(VersionRow & { labels: string[] })[]>`
+    select ${versionColumns(context.sql)},
+      array(
+        select l.label from parameter_labels l
+        where l.account = p.account and l.region = p.region and l.name_key = p.name_key and l.version = p.version
+        order by l.label
+      ) as labels
+    from parameter_all_versions p
+    where p.account = ${context.account} and p.region = ${context.region} and p.name_key = ${nameKey}
+      and p.version > ${after}
+    order by p.version
+    limit ${limit}`
+
+/** Creates version 1 unless the name is taken; whether it did. */
+export async function createParameter(context: Scoped, draft: Draft, event: ParameterEvent): Promise<boolean> {
+  const { sql, account, region } = context
+  const created = await sql`
+    with created as (
+      insert into parameters ${sql({
+        account,
+        region,
+        name_key: draft.nameKey,
+        parent: draft.parent,
+        name: draft.name,
+        version: 1,
+        type: draft.type,
+        value: draft.value,
+        data_type: draft.dataType,
+        tier: draft.tier,
+        key_id: draft.keyId,
+        description: draft.description,
+        allowed_pattern: draft.allowedPattern,
+        policies: draft.policies,
+        policy_due_at: draft.policyDueAt,
+        last_modified_at: draft.lastModifiedAt,
+        last_modified_by: draft.lastModifiedBy,
+      })}
+      on conflict do nothing
+      returning account, region, name_key, last_modified_at
+    )
+    insert into parameter_events (account, region, name_key, occurred_at, detail_type, detail)
+    select account, region, name_key, last_modified_at, ${event.detailType}, ${sql.json(event.detail)}::jsonb from created
+    returning id`
+  return created.length > 0
+}
+
+/**
+ * Overwrites what was read as `previous`, moving it to the history and the oldest version out of it. `changed`: somebody
+ * else was first. `labelled`: the version that would go carries a label.
+ */
+export async function replaceParameter(
+  context: Scoped,
+  previous: LatestRow,
+  draft: Draft,
+  event: ParameterEvent,
+): Promise<'replaced' | 'changed' | 'labelled'> {
+  const { sql, account, region } = context
+  const leaving = previous.version + 1 - MAX_VERSIONS
+  const [outcome] = await sql<{ found: boolean; replaced: boolean }[]>`
+    with previous as (
+      select * from parameters
+      where account = ${account} and region = ${region} and name_key = ${draft.nameKey}
+        and revision = ${previous.revision}
+      for update
+    ), passed as (
+      select * from previous
+      where not exists (
+        select from parameter_labels l
+        where l.account = ${account} and l.region = ${region} and l.name_key = ${draft.nameKey}
+          and l.version = ${leaving}
+      )
+    ), kept as (
+      insert into parameter_versions (
+        account, region, name_key, version, name, type, value, data_type, tier, key_id, description, allowed_pattern,
+        policies, last_modified_at, last_modified_by
+      )
+      select account, region, name_key, version, name, type, value, data_type, tier, key_id, description,
+        allowed_pattern, policies, last_modified_at, last_modified_by
+      from passed
+    ), dropped as (
+      delete from parameter_versions v using passed
+      where v.account = ${account} and v.region = ${region} and v.name_key = ${draft.nameKey} and v.version <= ${leaving}
+    ), replaced as (
+      update parameters p
+      set version = p.version + 1, revision = nextval('parameter_revisions'), type = ${draft.type},
+        value = ${draft.value}, data_type = ${draft.dataType}, tier = ${draft.tier}, key_id = ${draft.keyId},
+        description = ${draft.description}, allowed_pattern = ${draft.allowedPattern}, policies = ${draft.policies},
+        policy_due_at = ${draft.policyDueAt}, last_modified_at = ${draft.lastModifiedAt},
+        last_modified_by = ${draft.lastModifiedBy}
+      from passed
+      where p.account = ${account} and p.region = ${region} and p.name_key = ${draft.nameKey}
+      returning p.account, p.region, p.name_key, p.last_modified_at
+    ), told as (
+      insert into parameter_events (account, region, name_key, occurred_at, detail_type, detail)
+      select account, region, name_key, last_modified_at, ${event.detailType}, ${sql.json(event.detail)}::jsonb
+      from replaced
+    )
+    select exists (select from previous) as found, exists (select from replaced) as replaced`
+  if (outcome?.replaced) return 'replaced'
+  return outcome?.found ? 'labelled' : 'changed'
+}
+
+/** Parameters of one tier, counted no further than `most`. */
+export async function countTier(context: Scoped, tier: Tier, most: number): Promise<number> {
+  const [row] = await context.sql<{ count: number }[]>`
+    select count(*)::int as count from (
+      select from parameters
+      where account = ${context.account} and region = ${context.region} and tier = ${tier}
+      limit ${most}
+    ) counted`
+  return row?.count ?? 0
+}
+
+/** Those who create the last parameters of a tier do so one after the other. Held until the transaction ends. */
+export async function lockTier(context: Scoped, tier: Tier): Promise<void> {
+  const name = ['parameters', context.account, context.region, tier].join('/')
+  await context.sql`select pg_advisory_xact_lock(hashtextextended(${name}, 0))`
+}
+
+/** Holds those of the parameters that exist, in one order for everybody, until the transaction ends. */
+export const lockParameters = (
+  context: Scoped,
+  nameKeys: string[],
+): Promise<{ nameKey: string; name: string; type: string }[]> =>
+  context.sql<{ nameKey: string; name: string; type: string }[]>`
+    select name_key as "nameKey", name, type from parameters
+    where account = ${context.account} and region = ${context.region} and name_key = any(${nameKeys}::text[])
+    order by name_key
+    for update`
+
+/**
+ * Deletes parameters that the transaction holds, with history and labels. A statement of its own: it must see the
+ * versions that were written until the parameters were held.
+ */
+export async function deleteParameters(context: Scoped, nameKeys: string[]): Promise<void> {
+  const { sql, account, region } = context
+  await sql`
+    with versions as (
+      delete from parameter_versions
+      where account = ${account} and region = ${region} and name_key = any(${nameKeys}::text[])
+    ), labels as (
+      delete from parameter_labels
+      where account = ${account} and region = ${region} and name_key = any(${nameKeys}::text[])
+    )
+    delete from parameters where account = ${account} and region = ${region} and name_key = any(${nameKeys}::text[])`
+}
+
+export async function writeEvents(
+  context: Scoped,
+  occurredAt: Date,
+  events: readonly (ParameterEvent & { nameKey: string })[],
+): Promise<void> {
+  const { sql, account, region } = context
+  if (events.length === 0) return
+  await sql`
+    insert into parameter_events ${sql(
+      events.map(({ nameKey, detailType, detail }) => ({
+        account,
+        region,
+        name_key: nameKey,
+        occurred_at: occurredAt,
+        detail_type: detailType,
+        detail: sql.json(detail),
+      })),
+    )}`
+}
+
+export async function readLabels(context: Scoped, nameKey: string, version: number): Promise<string[]> {
+  const rows = await context.sql<{ label: string }[]>`
+    select label from parameter_labels
+    where account = ${context.account} and region = ${context.region} and name_key = ${nameKey}
+      and version = ${version}`
+  return rows.map(({ label }) => label)
+}
+
+/** Puts labels on a version of a parameter that the transaction holds, taking them off any other. */
+export async function attachLabels(context: Scoped, nameKey: string, version: number, labels: string[]): Promise<void> {
+  const { sql, account, region } = context
+  await sql`
+    insert into parameter_labels (account, region, name_key, label, version)
+    select ${account}, ${region}, ${nameKey}, label, ${version} from unnest(${labels}::text[]) label
+    on conflict (account, region, name_key, label) do update set version = excluded.version`
+  await newRevision(context, nameKey)
+}
+
+export async function detachLabels(context: Scoped, nameKey: string, version: number, labels: string[]): Promise<void> {
+  const { sql, account, region } = context
+  await sql`
+    delete from parameter_labels
+    where account = ${account} and region = ${region} and name_key = ${nameKey} and version = ${version}
+      and label = any(${labels}::text[])`
+  await newRevision(context, nameKey)
+}
+
+async function newRevision(context: Scoped, nameKey: string): Promise<void> {
+  await context.sql`
+    update parameters set revision = nextval('parameter_revisions')
+    where account = ${context.account} and region = ${context.region} and name_key = ${nameKey}`
+}
+
+/** One page of the account's parameters in the order of their names. With a label criterion, the labelled versions. */
+export async function listParameters(
+  context: Scoped,
+  criteria: readonly Criterion[],
+  after: string | undefined,
+  limit: number,
+): Promise<VersionRow[]> {
+  const { sql, account, region } = context
+  const label = criteria.find((criterion) => criterion.on === 'label')
+  // Only the latest versions carry their parent; it is the name's and never changes.
+  const parent = label ? sql`latest.parent` : sql`p.parent`
+  const conditions = criteria
+    .filter((criterion) => criterion.on !== 'label')
+    .map((criterion) => sql`and ${condition(context, criterion, parent)}`)
+  const onward = after === undefined ? sql`` : sql`and p.name_key > ${after}`
+  if (!label) {
+    return sql<VersionRow[]>`
+      select ${versionColumns(sql)} from parameters p
+      where p.account = ${account} and p.region = ${region} ${onward} ${conditions}
+      order by p.name_key
+      limit ${limit}`
+  }
+  // Of several labels that are asked for, the one on the newest version counts.
+  return sql<VersionRow[]>`
+    with labelled as (
+      select name_key, max(version) as version from parameter_labels
+      where account = ${account} and region = ${region} and label = any(${label.values}::text[])
+      group by name_key
+    )
+    select ${versionColumns(sql)}
+    from labelled l
+    join parameter_all_versions p on p.name_key = l.name_key and p.version = l.version
+    join parameters latest on latest.account = p.account and latest.region = p.region and latest.name_key = p.name_key
+    where p.account = ${account} and p.region = ${region} ${onward} ${conditions}
+    order by p.name_key
+    limit ${limit}`
+}
+
+/** The highest code point, above any character of a name in the C collation: the end of all names with a prefix. */
+const BEYOND = '\u{10FFFF}'
+
+function condition(context: Scoped, criterion: Exclude<Criterion, { on: 'label' }>, parent: Fragment): Fragment {
+  const { sql } = context
+  if (criterion.on === 'tag') {
+    return sql`p.name_key in (${resourcesWithTags(context, 'Parameter', [criterion])})`
+  }
+  if (criterion.on === 'path') return pathCondition(sql, criterion.option, criterion.paths, parent)
+  const column = COLUMNS[criterion.field](sql)
+  const { option, values } = criterion
+  if (option === 'Equals') return sql`${column} = any(${values}::text[])`
+  if (option === 'Contains') {
+    return sql`exists (select from unnest(${values}::text[]) wanted where strpos(${column}, wanted) > 0)`
+  }
+  return any(
+    sql,
+    values.map((value) => sql`(${column} >= ${value} and ${column} < ${value + BEYOND})`),
+  )
+}
+
+const COLUMNS: Record<Field, (sql: Sql) => Fragment> = {
+  name_key: (sql) => sql`p.name_key`,
+  name: (sql) => sql`p.name`,
+  type: (sql) => sql`p.type`,
+  key_id: (sql) => sql`p.key_id`,
+  tier: (sql) => sql`p.tier`,
+  data_type: (sql) => sql`p.data_type`,
+}
+
+/** Equality or ranges of an index that also has the order, so that a page costs what it returns. */
+function pathCondition(sql: Sql, option: 'OneLevel' | 'Recursive', paths: string[], parent: Fragment): Fragment {
+  return any(
+    sql,
+    paths.map((path) => {
+      if (option === 'OneLevel') return sql`${parent} = ${path}`
+      const prefix = path === '/' ? path : `${path}/`
+      return sql`(p.name_key >= ${prefix} and p.name_key < ${prefix + BEYOND})`
+    }),
+  )
+}
+
+function any(sql: Sql, conditions: Fragment[]): Fragment {
+  const [first, ...others] = conditions
+  if (!first) return sql`false`
+  return sql`(${first} ${others.map((other) => sql`or ${other}`)})`
+}
+
+export interface DueRow extends Scope {
+  nameKey: string
+  name: string
+  type: string
+  policies: string
+  lastModifiedAt: Date
+}
+
+/** Parameters whose policies have something to do, held until the transaction ends; those that another process holds are skipped. */
+export const claimDue = (sql: Sql, now: Date, limit: number): Promise<DueRow[]> =>
+  sql<DueRow[]>`
+    select account, region, name_key as "nameKey", name, type, policies, last_modified_at as "lastModifiedAt"
+    from parameters
+    where policy_due_at <= ${now} and policies is not null
+    order by policy_due_at
+    limit ${limit}
+    for update skip locked`
+
+export async function writePolicies(
+  context: Scoped,
+  nameKey: string,
+  policies: readonly StoredPolicy[],
+  dueAt: Date | undefined,
+): Promise<void> {
+  await context.sql`
+    update parameters
+    set policies = ${JSON.stringify(policies)}, policy_due_at = ${dueAt ?? null}, revision = nextval('parameter_revisions')
+    where account = ${context.account} and region = ${context.region} and name_key = ${nameKey}`
+}
+
+export async function nextPolicyDue(sql: Sql): Promise<Date | undefined> {
+  const [row] = await sql<{ dueAt: Date | null }[]>`select min(policy_due_at) as "dueAt" from parameters`
+  return row?.dueAt ?? undefined
+}
+
+/** Deletes the oldest events as far as they lie before an instant; returns how many, at most `limit`. */
+export async function forgetEvents(sql: Sql, before: Date, limit: number): Promise<number> {
+  const gone = await sql`
+    delete from parameter_events e
+    using (select id, occurred_at from parameter_events order by id limit ${limit}) oldest
+    where e.id = oldest.id and oldest.occurred_at < ${before}`
+  return gone.count
+}
