@@ -28,14 +28,74 @@ export function connectDatabase(address: DatabaseAddress, applicationName: strin
     types: { bigint: { to: 20, from: [20], serialize: String, parse: Number } },
     onnotice: () => {},
   }
-  if (address.url) return postgres(address.url, options)
-  return postgres({
-    ...options,
-    host: address.socketFolder ?? '',
-    port: address.port ?? 5432,
-    user: address.user ?? 'musterbook',
-    database: address.database ?? 'musterbook',
+  if (address.url) return surviving(postgres(address.url, options))
+  return surviving(
+    postgres({
+      ...options,
+      host: address.socketFolder ?? '',
+      port: address.port ?? 5432,
+      user: address.user ?? 'musterbook',
+      database: address.database ?? 'musterbook',
+    }),
+  )
+}
+
+/**
+ * A transaction whose connection dies (PostgreSQL restarts or is killed) must reject, not end this process: the driver
+ * (3.4.9) writes `rollback`, or the body's next statement, to a socket that is null, in a callback that nobody can catch.
+ * So a body that failed with its connection never settles, which leaves the driver nothing to roll back while `begin` itself
+ * rejects as the connection closes; and after that the body's next statement throws here.
+ */
+function surviving(database: Database): Database {
+  const begin: (options: string, body: (sql: Transaction) => unknown) => Promise<unknown> =
+    database.begin.bind(database)
+  type Body = (sql: Transaction) => unknown
+  async function guarded(...args: [Body] | [string, Body]): Promise<unknown> {
+    const [options, body] = args.length === 1 ? ['', args[0]] : args
+    let closed: unknown
+    try {
+      return await begin(options, async (sql) => {
+        try {
+          return await settled(body(guardStatements(sql, () => closed)))
+        } catch (error) {
+          if (closed === undefined && !endsConnection(error)) throw error
+          return new Promise(() => {})
+        }
+      })
+    } catch (error) {
+      closed = error
+      throw error
+    }
+  }
+  return Object.assign(database, { begin: guarded })
+}
+
+type Transaction = postgres.TransactionSql<{ bigint: number }>
+
+/** The driver lets a body return a list of statements to wait for. */
+const settled = (result: unknown): unknown => (Array.isArray(result) ? Promise.all(result) : result)
+
+/** Throws in place of every statement once the connection is closed. */
+function guardStatements(sql: Transaction, closed: () => unknown): Transaction {
+  return new Proxy(sql, {
+    apply(target, self, args) {
+      if (closed() !== undefined) throw closed()
+      return Reflect.apply(target, self, args)
+    },
+    get(target, name, receiver) {
+      if (closed() !== undefined) throw closed()
+      return Reflect.get(target, name, receiver)
+    },
   })
+}
+
+/** Names of the driver's and the system's errors after which the connection is gone. */
+const CONNECTION_ERRORS = new Set(['CONNECTION_CLOSED', 'CONNECTION_DESTROYED', 'ECONNRESET', 'EPIPE'])
+
+/** PostgreSQL closes the connection after an error of severity FATAL or PANIC. */
+function endsConnection(error: unknown): boolean {
+  if (error instanceof postgres.PostgresError) return error.severity === 'FATAL' || error.severity === 'PANIC'
+  return error instanceof Error && 'code' in error && CONNECTION_ERRORS.has(String(error.code))
 }
 
 /** SQLSTATE of an error that PostgreSQL raised, or undefined. */
