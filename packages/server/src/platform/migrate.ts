@@ -1,6 +1,6 @@
 /**
- * Migrations: each capability brings numbered SQL texts; they run in the order of the capability list, each in one
- * transaction, recorded with its checksum. Several processes may start at once: an advisory lock lets one do it.
+ * Migrations: each capability brings numbered SQL texts; they run in the order of the capability list, recorded with their
+ * checksums, all that are due in one transaction. Several processes may start at once: an advisory lock lets one do it.
  */
 import { createHash } from 'node:crypto'
 import type { Database } from './database.ts'
@@ -14,9 +14,11 @@ export interface Migration {
 /** 'muster' in ASCII: the advisory lock that migrating processes share. */
 const MIGRATION_LOCK = 0x6d7573746572
 
-export class MigrationError extends Error {}
+export class MigrationError extends Error {
+  override name = 'MigrationError'
+}
 
-/** Brings the database up to date; returns the names of what ran. Throws MigrationError when history was edited. */
+/** Brings the database up to date; returns what ran. Throws MigrationError, naming the migration, when it fails or was edited. */
 export async function migrate(
   database: Database,
   capabilities: { name: string; migrations?: Migration[] }[],
@@ -45,7 +47,12 @@ export async function migrate(
           throw new MigrationError(
             `migration ${id} has been changed since this database applied it; restore the text or start from a backup`,
           )
-        await sql.unsafe(migration.sql).simple()
+        try {
+          await sql.unsafe(migration.sql).simple()
+        } catch (error) {
+          const cause = error instanceof Error ? error.message : String(error)
+          throw new MigrationError(`migration ${id} failed, the database is unchanged: ${cause}`, { cause: error })
+        }
         await sql`insert into migrations ${sql({ capability, name: migration.name, checksum })}`
         ran.push(id)
       }
