@@ -11,7 +11,7 @@
 import { createHash } from 'node:crypto'
 import { chmod, chown, lstat, mkdir, readFile, realpath, rmdir, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { pause, systemClock } from '../clock.ts'
 import { connectDatabase, type DatabaseAddress, sqlState } from '../database.ts'
 import type { Logger } from '../log.ts'
@@ -52,6 +52,8 @@ export interface EmbeddedPostgres extends AsyncDisposable {
 const LONGEST_SOCKET_PATH_BYTES = process.platform === 'linux' ? 107 : 103
 /** Backends of a killed postmaster notice its death within moments; until then their shared memory bars a new one. */
 const ORPHANS_MS = 30_000
+/** Others may pass through such a folder to a path they know, and list nothing. */
+const PASSABLE = 0o711
 const SHORTEST_POLL_MS = 2
 const LONGEST_POLL_MS = 50
 
@@ -202,8 +204,12 @@ async function ensureDatabase(address: DatabaseAddress): Promise<void> {
 
 async function makeFolder(folder: string): Promise<string> {
   return explain(`making the data folder ${folder}`, async () => {
-    await mkdir(folder, { recursive: true, mode: 0o700 })
-    return realpath(folder)
+    const path = resolve(folder)
+    const topmost = await mkdir(path, { recursive: true, mode: 0o700 })
+    // What root has made on the way must let the dropped user pass, whatever the umask.
+    if (topmost && process.geteuid?.() === 0)
+      for (let made = path; made.startsWith(topmost); made = dirname(made)) await chmod(made, PASSABLE)
+    return realpath(path)
   })
 }
 
@@ -211,7 +217,7 @@ async function makeFolder(folder: string): Promise<string> {
 async function letIn(folder: string, owner: Owner): Promise<void> {
   if (owner.credentials.uid === undefined) return
   const { mode } = await stat(folder)
-  if ((mode & 0o011) !== 0o011) await chmod(folder, (mode & 0o7777) | 0o011)
+  if ((mode & PASSABLE) !== PASSABLE) await chmod(folder, (mode & 0o7777) | PASSABLE)
   const way = [folder]
   for (let above = dirname(folder); above !== way[0]; above = dirname(above)) way.unshift(above)
   const barred = await firstBarred(owner, '-x', way)
