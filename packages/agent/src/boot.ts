@@ -1,0 +1,34 @@
+// Restarts of the machine: told apart by a mark in a folder that a restart voids, and asked for with the configured
+// command. Called by runner.ts when a script ended with 194.
+
+import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { makeFolder, readJson, writeDurably } from './durable-files.ts'
+import { reason } from './log.ts'
+import { bootId } from './process-table.ts'
+
+/** The same text until the machine restarts, or until the runtime folder is emptied; a new one after that. */
+export async function currentBoot(runtimeFolder: string): Promise<string> {
+  await makeFolder(runtimeFolder)
+  const path = join(runtimeFolder, 'boot.json')
+  const found = await readJson(path).catch(() => undefined)
+  if (typeof found === 'object' && found !== null) {
+    const { kernel, mark } = found as { kernel?: unknown; mark?: unknown }
+    if (kernel === bootId() && typeof mark === 'string') return mark
+  }
+  const mark = randomUUID()
+  await writeDurably(path, JSON.stringify({ kernel: bootId(), mark }))
+  return mark
+}
+
+/** Runs the reboot command; undefined when it succeeded, else what was wrong. */
+export function requestReboot([program, ...args]: string[]): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const child = spawn(program ?? '', args, { stdio: 'ignore' })
+    child.on('error', (error) => resolve(`the reboot command cannot be started: ${reason(error)}`))
+    child.on('exit', (code, signal) =>
+      resolve(code === 0 ? undefined : `the reboot command ended with ${signal ?? `code ${code}`}`),
+    )
+  })
+}

@@ -1,0 +1,137 @@
+// The agent as a value: runs until its signal, then leaves everything on disk for the next one. Order at start: data
+// folder, identity, role credentials; then health, control channel, documents and housekeeping side by side.
+
+import { callSigned } from './api.ts'
+import { createControlChannel } from './control-channel.ts'
+import { createRoleCredentials } from './credentials.ts'
+import { type DataFolder, dataFolderOf, lockDataFolder, makeDataFolder } from './data-folder.ts'
+import { writeDurably } from './durable-files.ts'
+import { createHealth } from './health.ts'
+import { type Identity, registered } from './identity.ts'
+import { forgetOld } from './inbox.ts'
+import { createLog, type Log, reason } from './log.ts'
+import { receiveMail } from './mail.ts'
+import { openOutbox, RESEND_AFTER, type SendMessage } from './outbox.ts'
+import { watchParent } from './parent-watch.ts'
+import { createRunner } from './runner.ts'
+import { type AgentSettings, parseSettings, type Settings } from './settings.ts'
+import { createTransport, type Transport } from './transport.ts'
+
+const HOUSEKEEPING_EVERY = 3600_000
+
+/**
+ * Registers this machine if its data folder holds no identity for the endpoint yet, and answers the node id. Throws
+ * SettingsError, RegistrationError, and connection errors.
+ */
+export async function registerAgent(given: AgentSettings): Promise<string> {
+  const settings = parseSettings(given)
+  const folder = dataFolderOf(settings.dataFolder)
+  await makeDataFolder(folder)
+  const unlock = await lockDataFolder(folder)
+  const transport = createTransport(settings)
+  try {
+    const identity = await registered(settings, folder, transport, createLog(settings.logLevel))
+    return identity.instanceId
+  } finally {
+    transport.close()
+    await unlock()
+  }
+}
+
+/**
+ * Runs the agent until the signal, or until its parent is gone. Resolves when everything is at rest; documents that run
+ * go on without it. Throws what registerAgent throws, and when another agent works in the data folder.
+ */
+export async function runAgent(given: AgentSettings, signal: AbortSignal): Promise<void> {
+  const settings = parseSettings(given)
+  const log = createLog(settings.logLevel)
+  const folder = dataFolderOf(settings.dataFolder)
+  await makeDataFolder(folder)
+  const stop = new AbortController()
+  const all = AbortSignal.any([signal, stop.signal])
+  const unwatch = watchParent(settings, () => {
+    if (!stop.signal.aborted) log.info('parent gone')
+    stop.abort()
+  })
+  const unlock = await lockDataFolder(folder)
+  const transport = createTransport(settings)
+  try {
+    const identity = await registered(settings, folder, transport, log)
+    await writeConnection(folder, settings, identity)
+    await work(settings, folder, transport, identity, log, all)
+    log.info('agent stopped', { instanceId: identity.instanceId })
+  } finally {
+    unwatch()
+    transport.close()
+    await unlock()
+  }
+}
+
+async function work(
+  settings: Settings,
+  folder: DataFolder,
+  transport: Transport,
+  identity: Identity,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  const { instanceId } = identity
+  log.info('agent starts', { instanceId, endpoint: settings.endpoint })
+  const credentials = createRoleCredentials(identity, folder, transport, log)
+  const send: SendMessage = (type, messageId, payload) => channel.send(type, messageId, payload)
+  const outbox = await openOutbox(folder.replies, send, log)
+  const runner = await createRunner(settings, folder, outbox, log, signal)
+  const health = createHealth({
+    instanceId,
+    everySeconds: settings.healthSeconds,
+    call: (operation, input, until) => callSigned(transport, credentials.current, operation, input, { signal: until }),
+    refused: credentials.renewSoon,
+    log,
+  })
+  const channel = createControlChannel({
+    transport,
+    instanceId,
+    credentials: credentials.current,
+    opened() {
+      health.channelOpened()
+      outbox.sendDue(true).catch((error) => log.error('replies not sent', { reason: reason(error) }))
+    },
+    received: receiveMail({ instanceId, runner, outbox, send, log }),
+    refused: credentials.renewSoon,
+    log,
+  })
+  // What an earlier agent left goes on at once; only talking has to wait for credentials.
+  const talking = credentials.ready.then(() => Promise.all([health.run(signal), channel.run(signal)]))
+  const resending = every(RESEND_AFTER, signal, log, () => outbox.sendDue(false))
+  const tidying = every(HOUSEKEEPING_EVERY, signal, log, () => forgetOld(folder))
+  await credentials.run(signal)
+  const hadCredentials = await Promise.race([credentials.ready.then(() => true), Promise.resolve(false)])
+  if (hadCredentials) await talking
+  await runner.stopped()
+  resending()
+  tidying()
+}
+
+/** Where an executor finds the control plane: it has no settings of its own. */
+async function writeConnection(folder: DataFolder, settings: Settings, identity: Identity): Promise<void> {
+  const { endpoint, region, ca } = settings
+  const content = JSON.stringify({ endpoint, region, ca, instanceId: identity.instanceId })
+  await writeDurably(folder.connection, content)
+}
+
+/** The answer stops it; so does the signal. */
+function every(millis: number, signal: AbortSignal, log: Log, act: () => Promise<unknown>): () => void {
+  let busy = false
+  const timer = setInterval(() => {
+    if (busy || signal.aborted) return
+    busy = true
+    act()
+      .catch((error) => log.error('background work failed', { reason: reason(error) }))
+      .finally(() => {
+        busy = false
+      })
+  }, millis)
+  const stop = () => clearInterval(timer)
+  signal.addEventListener('abort', stop, { once: true })
+  return stop
+}

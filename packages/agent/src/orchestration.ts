@@ -1,0 +1,185 @@
+// The folder of one document, where its executor and the agent meet. The executor writes, the agent reads; each file
+// appears whole. An agent that comes later finds everything here: who runs, what has ended, with what output.
+//
+//   run-<n>.json             the process that runs the document for the n-th time; made once, with a link
+//   result-<n>.json          how that run ended
+//   cancel                   somebody wants it ended
+//   results/<i>.json         how step i ended                 results/<i>-<n>.reported  the agent has posted it
+//   steps/<i>-<name>/        _script.sh, stdout, stderr, process.json
+//   executor.log             what the executor itself had to say
+
+import { link, open, readdir, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { StepStatus } from '@musterbook/document'
+import { isMissing, isTaken, readJson, syncFolder, writeDurably } from './durable-files.ts'
+import { asProcessIdentity, type ProcessIdentity } from './process-table.ts'
+
+export interface StepResult {
+  index: number
+  /** The run that ended it. */
+  run: number
+  /** Step name (schema 2.x) or plugin name (1.x): the key in replies. */
+  id: string
+  /** For example aws:runShellScript. */
+  action: string
+  status: StepStatus
+  code: number
+  /** ISO 8601 with milliseconds. */
+  started: string
+  ended: string
+  /** Instead of the combined output, when the plugin itself has to say something. */
+  message: string
+  /** Exit code 168 reports no errors, whatever the script wrote. */
+  hideErrors?: boolean
+}
+
+export interface RunResult {
+  run: number
+  status: StepStatus
+  /** What is wrong with the document as a whole. */
+  trace: string
+  /** Steps that the document has, run or not. */
+  steps: number
+}
+
+export interface Orchestration {
+  root: string
+  results: string
+  steps: string
+  cancel: string
+  log: string
+}
+
+export function orchestrationOf(parent: string, commandId: string): Orchestration {
+  const root = join(parent, commandId)
+  return {
+    root,
+    results: join(root, 'results'),
+    steps: join(root, 'steps'),
+    cancel: join(root, 'cancel'),
+    log: join(root, 'executor.log'),
+  }
+}
+
+/** The folder of a step; whatever its name holds, it is one folder. */
+export function stepFolder(at: Orchestration, index: number, id: string): string {
+  return join(at.steps, `${index}-${id.replaceAll(/[^A-Za-z0-9_.-]/g, '').slice(0, 100)}`)
+}
+
+/** True for exactly one process per run, however many try: the one that may run the document. Durable when true. */
+export async function claimRun(at: Orchestration, run: number, identity: ProcessIdentity): Promise<boolean> {
+  const own = join(at.root, `claim-${identity.pid}.tmp`)
+  const file = await open(own, 'w', 0o600)
+  await file.writeFile(JSON.stringify(identity))
+  await file.sync()
+  await file.close()
+  try {
+    await link(own, join(at.root, `run-${run}.json`))
+    await syncFolder(at.root)
+    return true
+  } catch (error) {
+    if (isTaken(error)) return false
+    throw error
+  } finally {
+    await rm(own, { force: true })
+  }
+}
+
+/** Who runs or ran it for the n-th time; undefined before anyone has. */
+export async function runnerOf(at: Orchestration, run: number): Promise<ProcessIdentity | undefined> {
+  return asProcessIdentity(await readJson(join(at.root, `run-${run}.json`)))
+}
+
+/** The highest number of a run that has begun; 0 before the first. */
+export async function lastRun(at: Orchestration): Promise<number> {
+  const numbers = (await namesIn(at.root)).map((name) => Number(/^run-(\d+)\.json$/.exec(name)?.[1] ?? 0))
+  return Math.max(0, ...numbers)
+}
+
+export async function writeStepResult(at: Orchestration, result: StepResult): Promise<void> {
+  await writeDurably(join(at.results, `${result.index}.json`), JSON.stringify(result))
+}
+
+/** In the order of the document. */
+export async function readStepResults(at: Orchestration): Promise<StepResult[]> {
+  const results: StepResult[] = []
+  for (const name of await namesIn(at.results)) {
+    if (!/^\d+\.json$/.test(name)) continue
+    const result = asStepResult(await readJson(join(at.results, name)))
+    if (result) results.push(result)
+  }
+  return results.sort((a, b) => a.index - b.index)
+}
+
+export async function writeRunResult(at: Orchestration, result: RunResult): Promise<void> {
+  await writeDurably(join(at.root, `result-${result.run}.json`), JSON.stringify(result))
+}
+
+export async function readRunResult(at: Orchestration, run: number): Promise<RunResult | undefined> {
+  return asRunResult(await readJson(join(at.root, `result-${run}.json`)))
+}
+
+/** Names of the step results that were posted, as `<index>-<run>`. */
+export async function reportedSteps(at: Orchestration): Promise<Set<string>> {
+  const names = (await namesIn(at.results)).filter((name) => name.endsWith('.reported'))
+  return new Set(names.map((name) => name.slice(0, -'.reported'.length)))
+}
+
+export async function markReported(at: Orchestration, result: StepResult): Promise<void> {
+  await writeFile(join(at.results, `${result.index}-${result.run}.reported`), '')
+}
+
+/** Durable: an acknowledged cancellation is not lost. */
+export async function requestCancel(at: Orchestration): Promise<void> {
+  await writeDurably(at.cancel, '')
+}
+
+export async function isCancelled(at: Orchestration): Promise<boolean> {
+  return (await namesIn(at.root)).includes('cancel')
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder)
+  } catch (error) {
+    if (isMissing(error)) return []
+    throw error
+  }
+}
+
+const STATUSES: readonly StepStatus[] = [
+  'Success',
+  'SuccessAndReboot',
+  'Failed',
+  'Cancelled',
+  'TimedOut',
+  'Skipped',
+  'InProgress',
+]
+
+function asStepResult(value: unknown): StepResult | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  const { index, run, id, action, code, started, ended, message, ...rest } = value as Partial<StepResult>
+  const status = STATUSES.find((candidate) => candidate === rest.status)
+  if (status === undefined || index === undefined || run === undefined || id === undefined) return undefined
+  return {
+    index,
+    run,
+    id,
+    action: action ?? '',
+    status,
+    code: code ?? 0,
+    started: started ?? '',
+    ended: ended ?? '',
+    message: message ?? '',
+    ...(rest.hideErrors === true ? { hideErrors: true } : {}),
+  }
+}
+
+function asRunResult(value: unknown): RunResult | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  const { run, trace, steps, ...rest } = value as Partial<RunResult>
+  const status = STATUSES.find((candidate) => candidate === rest.status)
+  if (status === undefined || run === undefined) return undefined
+  return { run, status, trace: trace ?? '', steps: steps ?? 0 }
+}

@@ -1,0 +1,54 @@
+// aws:runDocument: the steps of another document as this step, from the control plane or from a file on this machine.
+
+import { readFile } from 'node:fs/promises'
+import { extname, isAbsolute, join } from 'node:path'
+import {
+  type Json,
+  type JsonObject,
+  openDocument,
+  parseDocument,
+  parseReference,
+  type SsmDocument,
+} from '@musterbook/document'
+import { reason } from '../log.ts'
+import { failed, type Plugin, type PluginRun, textInput } from './step.ts'
+
+export const runDocument: Plugin = async (step) => {
+  const type = textInput(step.inputs, 'documentType')
+  const path = textInput(step.inputs, 'documentPath')
+  try {
+    if (path === '') return failed('documentPath must be given')
+    const parameters = documentParameters(step.inputs.documentParameters)
+    switch (type) {
+      case 'SSMDocument':
+        return await step.runInner(await storedDocument(step, path), parameters)
+      case 'LocalPath':
+        return await step.runInner(await localDocument(step, path), parameters)
+      default:
+        return failed(`documentType must be SSMDocument or LocalPath, not ${type === '' ? 'empty' : type}`)
+    }
+  } catch (error) {
+    return failed(reason(error))
+  }
+}
+
+async function storedDocument(step: PluginRun, path: string): Promise<SsmDocument> {
+  const { version } = parseReference(path)
+  const Name = version === undefined ? path : path.slice(0, -(version.length + 1))
+  const input = { Name, DocumentFormat: 'JSON', ...(version === undefined ? {} : { DocumentVersion: version }) }
+  const { Content: content } = await step.call('GetDocument', input)
+  if (typeof content !== 'string') throw new Error(`the document ${path} came without content`)
+  return openDocument(JSON.parse(content))
+}
+
+async function localDocument(step: PluginRun, path: string): Promise<SsmDocument> {
+  const text = await readFile(isAbsolute(path) ? path : join(step.downloads, path), 'utf8')
+  return /^\.ya?ml$/i.test(extname(path)) ? parseDocument(text, 'YAML', 'Command') : openDocument(JSON.parse(text))
+}
+
+function documentParameters(given: Json | undefined): JsonObject {
+  const value: Json | undefined = typeof given === 'string' && given.trim() !== '' ? JSON.parse(given) : given
+  if (value === undefined || value === null || value === '') return {}
+  if (typeof value === 'object' && !Array.isArray(value)) return value
+  throw new Error('documentParameters must be a JSON object')
+}
