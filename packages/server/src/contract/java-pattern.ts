@@ -10,12 +10,17 @@ const compiled = new Map<string, RegExp>()
 export function javaPattern(pattern: string): RegExp {
   let regexp = compiled.get(pattern)
   if (regexp === undefined) {
+    const different = MEANS_ANOTHER.exec(pattern)
+    if (different) throw new Error(`${different[0]} means another thing in Java: ${pattern}`)
     const { body, flags } = leadingFlags(pattern)
     regexp = new RegExp(`^(?:${translate(body)})$`, `u${flags}`)
     compiled.set(pattern, regexp)
   }
   return regexp
 }
+
+/** Properties beyond the general categories (Java's `\p{Alpha}` is ASCII), and `\v`, which is a set of characters in Java. */
+const MEANS_ANOTHER = /\\[pP]\{(?![LMNPSZC][a-z]?\})|\\v/
 
 /** `(?i)` and `(?s)` at the start hold for the whole pattern; elsewhere JavaScript refuses them by itself. */
 function leadingFlags(pattern: string): { body: string; flags: string } {
