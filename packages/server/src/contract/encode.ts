@@ -13,7 +13,7 @@ export interface EncodeOptions {
 }
 
 /** The body of an answer. */
-export function encode<O>(operation: OperationModel<never, O>, output: O, options: EncodeOptions = {}): string {
+export function encode<O>(operation: OperationModel<unknown, O>, output: O, options: EncodeOptions = {}): string {
   const answer = output ?? {}
   if (options.strict) {
     const mismatch = firstMismatch(operation.output, answer)
