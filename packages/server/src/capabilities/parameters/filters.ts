@@ -48,7 +48,9 @@ export function byPathCriteria(filters: readonly Filter[] = []): Criterion[] {
   refuseDuplicates(filters)
   return filters.map((filter) => {
     if (filter.Key === 'Label') {
-      return { on: 'label', values: valuesOf(filter, optionOf(filter, ['Equals'], '[Equals]') && filter.Values) }
+      const values = valuesOf(filter, filter.Values)
+      optionOf(filter, ['Equals'], '[Equals]')
+      return { on: 'label', values }
     }
     if (filter.Key !== 'Type' && filter.Key !== 'KeyId') {
       throw invalidKey(

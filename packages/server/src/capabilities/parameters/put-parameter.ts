@@ -1,7 +1,7 @@
 /**
- * PutParameter. Creating is one statement, overwriting one read (gathered with others) and one statement that holds only
- * if nothing changed in between; a second try holds the row instead, so that any number of writers of one name each get
- * a version of their own.
+ * PutParameter. Creating is one statement, overwriting one read and one statement that holds only if nothing changed in
+ * between; both are gathered with what others put in the same turn. A second try holds the row instead, so that any
+ * number of writers of one name each get a version of their own.
  */
 import type { Input, Output } from '../../contract/types.ts'
 import { callerName } from '../../platform/caller.ts'
@@ -9,17 +9,16 @@ import type { Context } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
 import { SSM_KEY_ALIAS } from '../keys/index.ts'
 import { serviceSetting } from '../settings/index.ts'
-import { checkTags, setTags } from '../tags/index.ts'
+import { setTags } from '../tags/index.ts'
 import { checkAllowedPattern } from './allowed-pattern.ts'
 import { type Capacity, capacityOf } from './capacity.ts'
-import { changeEvent } from './events.ts'
 import { checkNewName, parentOf } from './names.ts'
 import { keepPolicies, nextDue, parsePolicies, type StoredPolicy } from './policies.ts'
 import {
   alreadyExists,
   checkDataType,
   checkSize,
-  checkTagsWithoutOverwrite,
+  checkTagsAtCreation,
   checkTexts,
   checkValueOfDataType,
   MAX_VERSIONS,
@@ -56,11 +55,10 @@ interface Put {
 }
 
 export async function putParameter(context: Context, input: Input<'PutParameter'>): Promise<Output<'PutParameter'>> {
-  checkTagsWithoutOverwrite(input)
+  checkTagsAtCreation(input)
   const put: Put = { input, ...checkNewName(context, input.Name), capacity: capacityOf(context.sql) }
   checkDataType(input.DataType)
   checkTexts(input)
-  checkTags(input.Tags ?? [])
   const { version, draft } = input.Overwrite ? await overwrite(context, put) : await createNew(context, put)
   if (draft.policyDueAt) context.wake(POLICIES_TOPIC)
   return { Version: version, Tier: draft.tier }
@@ -109,7 +107,7 @@ async function overwrite(context: Context, put: Put): Promise<Written> {
 async function replace(context: Context, put: Put, existing: LatestRow): Promise<Written | undefined> {
   const { draft } = await draftOf(context, put, existing)
   if (draft.tier !== existing.tier && (await isFull(context, put.capacity, draft.tier))) throw limitExceeded()
-  const outcome = await replaceParameter(context, existing, draft, changeEvent(draft, 'Update'))
+  const outcome = await replaceParameter(context, existing, draft)
   if (outcome === 'labelled') throw versionLimitExceeded(put.name, existing.version + 1 - MAX_VERSIONS)
   return outcome === 'replaced' ? { version: existing.version + 1, draft } : undefined
 }
@@ -128,15 +126,14 @@ async function create(context: Context, put: Put): Promise<Draft | undefined> {
 
 async function insert(context: Context, put: Put, draft: Draft): Promise<'created' | 'taken' | 'full'> {
   const tags = put.input.Tags ?? []
-  const event = changeEvent(draft, 'Create')
   const plenty = await put.capacity.isPlenty(context, draft.tier)
-  if (plenty && tags.length === 0) return (await createParameter(context, draft, event)) ? 'created' : 'taken'
+  if (plenty && tags.length === 0) return (await createParameter(context, draft)) ? 'created' : 'taken'
   return context.transaction(async (change) => {
     if (!plenty) {
       await lockTier(change, draft.tier)
       if (await isFull(change, put.capacity, draft.tier)) return 'full'
     }
-    if (!(await createParameter(change, draft, event))) return 'taken'
+    if (!(await createParameter(change, draft))) return 'taken'
     await setTags(change, 'Parameter', draft.nameKey, tags)
     return 'created'
   })

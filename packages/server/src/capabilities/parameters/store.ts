@@ -7,9 +7,9 @@ import type { PendingQuery, Row } from 'postgres'
 import type { Scope } from '../../platform/arn.ts'
 import type { Ground } from '../../platform/context.ts'
 import type { Sql } from '../../platform/database.ts'
-import { lookup } from '../../platform/lookup.ts'
+import { gathered } from '../../platform/gathered.ts'
 import { resourcesWithTags } from '../tags/index.ts'
-import type { ParameterEvent } from './events.ts'
+import type { ChangeOperation, ParameterEvent } from './events.ts'
 import type { Criterion, Field } from './filters.ts'
 import type { StoredPolicy } from './policies.ts'
 import { MAX_VERSIONS, type ParameterType, type Tier } from './rules.ts'
@@ -53,7 +53,7 @@ const versionColumns = (sql: Sql) => sql`
   p.description, p.allowed_pattern as "allowedPattern", p.policies, p.last_modified_at as "lastModifiedAt",
   p.last_modified_by as "lastModifiedBy"`
 
-const lookUp = lookup<Scope & { nameKey: string }, LatestRow>(async (sql, keys) => {
+const lookUp = gathered<Scope & { nameKey: string }, LatestRow | undefined>(async (sql, keys) => {
   const found = await sql<(LatestRow & { position: number })[]>`
     select wanted.position::int, p.revision, ${versionColumns(sql)}
     from unnest(
@@ -125,63 +125,93 @@ export const readHistory = (
     order by p.version
     limit ${limit}`
 
-/** Creates version 1 unless the name is taken; whether it did. */
-export async function createParameter(context: Scoped, draft: Draft, event: ParameterEvent): Promise<boolean> {
-  const { sql, account, region } = context
-  const created = await sql`
-    with created as (
-      insert into parameters ${sql({
-        account,
-        region,
-        name_key: draft.nameKey,
-        parent: draft.parent,
-        name: draft.name,
-        version: 1,
-        type: draft.type,
-        value: draft.value,
-        data_type: draft.dataType,
-        tier: draft.tier,
-        key_id: draft.keyId,
-        description: draft.description,
-        allowed_pattern: draft.allowedPattern,
-        policies: draft.policies,
-        policy_due_at: draft.policyDueAt,
-        last_modified_at: draft.lastModifiedAt,
-        last_modified_by: draft.lastModifiedBy,
-      })}
-      on conflict do nothing
-      returning account, region, name_key, last_modified_at
-    )
-    insert into parameter_events (account, region, name_key, occurred_at, detail_type, detail)
-    select account, region, name_key, last_modified_at, ${event.detailType}, ${sql.json(event.detail)}::jsonb from created
-    returning id`
-  return created.length > 0
+/** A new version on its way into the database. */
+type Ask = Scope & { draft: Draft }
+
+const identity = ({ account, region, nameKey }: Scope & { nameKey: string }): string => `${account}/${region}${nameKey}`
+
+/** Of several asks for one parameter only the first is carried out; the others find it done. */
+function firstOfEach<One extends Ask>(asks: One[]): One[] {
+  const first = new Map<string, One>()
+  for (const ask of asks) {
+    const name = identity({ ...ask, nameKey: ask.draft.nameKey })
+    if (!first.has(name)) first.set(name, ask)
+  }
+  return [...first.values()]
 }
 
-/**
- * Overwrites what was read as `previous`, moving it to the history and the oldest version out of it. `changed`: somebody
- * else was first. `labelled`: the version that would go carries a label.
- */
-export async function replaceParameter(
-  context: Scoped,
-  previous: LatestRow,
-  draft: Draft,
-  event: ParameterEvent,
-): Promise<'replaced' | 'changed' | 'labelled'> {
-  const { sql, account, region } = context
-  const leaving = previous.version + 1 - MAX_VERSIONS
-  const [outcome] = await sql<{ found: boolean; replaced: boolean }[]>`
-    with previous as (
-      select * from parameters
-      where account = ${account} and region = ${region} and name_key = ${draft.nameKey}
-        and revision = ${previous.revision}
-      for update
+/** The drafts as columns of a table expression. Instants travel as text: the driver takes an array of Date for one Date. */
+const drafts = (sql: Sql, asks: readonly Ask[]) => sql`
+  unnest(
+    ${asks.map(({ account }) => account)}::text[],
+    ${asks.map(({ region }) => region)}::text[],
+    ${asks.map(({ draft }) => draft.nameKey)}::text[],
+    ${asks.map(({ draft }) => draft.parent)}::text[],
+    ${asks.map(({ draft }) => draft.name)}::text[],
+    ${asks.map(({ draft }) => draft.type)}::text[],
+    ${asks.map(({ draft }) => draft.value)}::text[],
+    ${asks.map(({ draft }) => draft.dataType)}::text[],
+    ${asks.map(({ draft }) => draft.tier)}::text[],
+    ${asks.map(({ draft }) => draft.keyId)}::text[],
+    ${asks.map(({ draft }) => draft.description)}::text[],
+    ${asks.map(({ draft }) => draft.allowedPattern)}::text[],
+    ${asks.map(({ draft }) => draft.policies)}::text[],
+    ${asks.map(({ draft }) => draft.policyDueAt?.toISOString() ?? null)}::timestamptz[],
+    ${asks.map(({ draft }) => draft.lastModifiedAt.toISOString())}::timestamptz[],
+    ${asks.map(({ draft }) => draft.lastModifiedBy)}::text[]`
+
+const draftColumns = (sql: Sql) => sql`
+  account, region, name_key, parent, name, type, value, data_type, tier, key_id, description, allowed_pattern, policies,
+  policy_due_at, last_modified_at, last_modified_by`
+
+/** The event of each changed row of `changed`, in the statement that changes it. */
+const tellChange = (sql: Sql, operation: ChangeOperation) => sql`
+  insert into parameter_events (account, region, name_key, occurred_at, detail_type, detail)
+  select account, region, name_key, last_modified_at, 'Parameter Store Change',
+    jsonb_build_object('name', name, 'type', type, 'operation', ${operation}::text)
+  from changed`
+
+const create = gathered<Ask, boolean>(async (sql, asks) => {
+  const asked = firstOfEach(asks)
+  const created = await sql<(Scope & { nameKey: string })[]>`
+    with changed as (
+      insert into parameters (version, ${draftColumns(sql)})
+      select 1, ${draftColumns(sql)}
+      from ${drafts(sql, asked)}) as given (${draftColumns(sql)})
+      -- One order for everybody, so that those who create the same names cannot wait for each other.
+      order by account, region, name_key
+      on conflict do nothing
+      returning ${draftColumns(sql)}
+    ), told as (${tellChange(sql, 'Create')})
+    select account, region, name_key as "nameKey" from changed`
+  const names = new Set(created.map(identity))
+  return asks.map((ask) => asked.includes(ask) && names.has(identity({ ...ask, nameKey: ask.draft.nameKey })))
+})
+
+/** Creates version 1 unless the name is taken; whether it did. Gathered with what others create in the same turn. */
+export const createParameter = (context: Scoped, draft: Draft): Promise<boolean> =>
+  create(context.sql, { account: context.account, region: context.region, draft })
+
+type Replaced = 'replaced' | 'changed' | 'labelled'
+
+const replace = gathered<Ask & { revision: number }, Replaced>(async (sql, asks) => {
+  const asked = firstOfEach(asks)
+  const found = await sql<(Scope & { nameKey: string; replaced: boolean })[]>`
+    with given as (
+      select * from ${drafts(sql, asked)},
+        ${asked.map(({ revision }) => revision)}::bigint[]
+      ) as given (${draftColumns(sql)}, revision)
+    ), previous as (
+      select p.* from parameters p join given g using (account, region, name_key)
+      where p.revision = g.revision
+      order by p.account, p.region, p.name_key
+      for update of p
     ), passed as (
-      select * from previous
+      select * from previous q
       where not exists (
         select from parameter_labels l
-        where l.account = ${account} and l.region = ${region} and l.name_key = ${draft.nameKey}
-          and l.version = ${leaving}
+        where l.account = q.account and l.region = q.region and l.name_key = q.name_key
+          and l.version = q.version + 1 - ${MAX_VERSIONS}
       )
     ), kept as (
       insert into parameter_versions (
@@ -192,27 +222,34 @@ export async function replaceParameter(
         allowed_pattern, policies, last_modified_at, last_modified_by
       from passed
     ), dropped as (
-      delete from parameter_versions v using passed
-      where v.account = ${account} and v.region = ${region} and v.name_key = ${draft.nameKey} and v.version <= ${leaving}
-    ), replaced as (
+      delete from parameter_versions v using passed q
+      where v.account = q.account and v.region = q.region and v.name_key = q.name_key
+        and v.version <= q.version + 1 - ${MAX_VERSIONS}
+    ), changed as (
       update parameters p
-      set version = p.version + 1, revision = nextval('parameter_revisions'), type = ${draft.type},
-        value = ${draft.value}, data_type = ${draft.dataType}, tier = ${draft.tier}, key_id = ${draft.keyId},
-        description = ${draft.description}, allowed_pattern = ${draft.allowedPattern}, policies = ${draft.policies},
-        policy_due_at = ${draft.policyDueAt}, last_modified_at = ${draft.lastModifiedAt},
-        last_modified_by = ${draft.lastModifiedBy}
-      from passed
-      where p.account = ${account} and p.region = ${region} and p.name_key = ${draft.nameKey}
-      returning p.account, p.region, p.name_key, p.last_modified_at
-    ), told as (
-      insert into parameter_events (account, region, name_key, occurred_at, detail_type, detail)
-      select account, region, name_key, last_modified_at, ${event.detailType}, ${sql.json(event.detail)}::jsonb
-      from replaced
-    )
-    select exists (select from previous) as found, exists (select from replaced) as replaced`
-  if (outcome?.replaced) return 'replaced'
-  return outcome?.found ? 'labelled' : 'changed'
-}
+      set version = p.version + 1, revision = nextval('parameter_revisions'), type = g.type, value = g.value,
+        data_type = g.data_type, tier = g.tier, key_id = g.key_id, description = g.description,
+        allowed_pattern = g.allowed_pattern, policies = g.policies, policy_due_at = g.policy_due_at,
+        last_modified_at = g.last_modified_at, last_modified_by = g.last_modified_by
+      from given g join passed q using (account, region, name_key)
+      where p.account = g.account and p.region = g.region and p.name_key = g.name_key
+      returning p.account, p.region, p.name_key, p.name, p.type, p.last_modified_at
+    ), told as (${tellChange(sql, 'Update')})
+    select q.account, q.region, q.name_key as "nameKey", c.name_key is not null as replaced
+    from previous q left join changed c using (account, region, name_key)`
+  const outcomes = new Map(found.map((row) => [identity(row), row.replaced ? 'replaced' : 'labelled'] as const))
+  return asks.map((ask) => {
+    const outcome = outcomes.get(identity({ ...ask, nameKey: ask.draft.nameKey }))
+    return asked.includes(ask) && outcome ? outcome : 'changed'
+  })
+})
+
+/**
+ * Overwrites what was read as `previous`, moving it to the history and the oldest version out of it; gathered likewise.
+ * `changed`: somebody else was first. `labelled`: the version that would go carries a label.
+ */
+export const replaceParameter = (context: Scoped, previous: LatestRow, draft: Draft): Promise<Replaced> =>
+  replace(context.sql, { account: context.account, region: context.region, draft, revision: previous.revision })
 
 /** Parameters of one tier, counted no further than `most`. */
 export async function countTier(context: Scoped, tier: Tier, most: number): Promise<number> {
@@ -325,8 +362,8 @@ export async function listParameters(
   const parent = label ? sql`latest.parent` : sql`p.parent`
   const conditions = criteria
     .filter((criterion) => criterion.on !== 'label')
-    .map((criterion) => sql`and ${condition(context, criterion, parent)}`)
-  const onward = after === undefined ? sql`` : sql`and p.name_key > ${after}`
+    .reduce((before, criterion) => sql`${before} and ${condition(context, criterion, parent)}`, nothing(sql))
+  const onward = after === undefined ? nothing(sql) : sql`and p.name_key > ${after}`
   if (!label) {
     return sql<VersionRow[]>`
       select ${versionColumns(sql)} from parameters p
@@ -392,11 +429,11 @@ function pathCondition(sql: Sql, option: 'OneLevel' | 'Recursive', paths: string
   )
 }
 
-function any(sql: Sql, conditions: Fragment[]): Fragment {
-  const [first, ...others] = conditions
-  if (!first) return sql`false`
-  return sql`(${first} ${others.map((other) => sql`or ${other}`)})`
-}
+/** The driver takes a list of fragments too, but an empty list for a value. */
+const nothing = (sql: Sql): Fragment => sql``
+
+const any = (sql: Sql, conditions: Fragment[]): Fragment =>
+  sql`(${conditions.reduce((before, next) => sql`${before} or ${next}`, sql`false`)})`
 
 export interface DueRow extends Scope {
   nameKey: string

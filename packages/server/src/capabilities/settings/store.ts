@@ -1,7 +1,7 @@
 /** Every SQL statement of service settings. */
 import type { Scope } from '../../platform/arn.ts'
 import type { Ground } from '../../platform/context.ts'
-import { lookup } from '../../platform/lookup.ts'
+import { gathered } from '../../platform/gathered.ts'
 
 type Scoped = Scope & Pick<Ground, 'sql'>
 
@@ -12,7 +12,7 @@ export interface CustomisedSetting {
 }
 
 /** Gathered, since every PutParameter that names no tier asks for one. */
-const lookUp = lookup<Scope & { id: string }, CustomisedSetting>(async (sql, keys) => {
+const lookUp = gathered<Scope & { id: string }, CustomisedSetting | undefined>(async (sql, keys) => {
   const found = await sql<(CustomisedSetting & { position: number })[]>`
     select wanted.position::int, value, last_modified_at as "lastModifiedAt", last_modified_by as "lastModifiedBy"
     from unnest(

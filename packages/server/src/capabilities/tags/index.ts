@@ -7,7 +7,7 @@ import type { Access, Capability, TaggableResource } from '../../platform/capabi
 import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import init from './migrations/0001-init.sql'
-import { checkCount, checkTagKeys, checkTags, type Tag } from './rules.ts'
+import { checkCount, checkTagKeys, checkTags, MAX_TAGS, type Tag } from './rules.ts'
 import {
   countTags,
   lockTags,
@@ -20,7 +20,7 @@ import {
   writeTags,
 } from './store.ts'
 
-export { checkTags, resourcesWithTags, type Tag, type TagFilter }
+export { checkTags, MAX_TAGS, resourcesWithTags, type Tag, type TagFilter }
 
 export type ResourceType = Input<'AddTagsToResource'>['ResourceType']
 

@@ -77,8 +77,7 @@ export function resourcesWithTags(
           ? sql`and exists (select from unnest(${[...values]}::text[]) wanted where starts_with(value, wanted))`
           : sql`and value = any(${[...values]}::text[])`
     }`
-  return sql<{ resourceId: string }[]>`
-    select resource_id as "resourceId" from (
-      ${one(first)} ${others.map((filter) => sql`intersect ${one(filter)}`)}
-    ) tagged`
+  // The driver would take a list of fragments too, but an empty list for a value.
+  const all = others.reduce((before, filter) => sql`${before} intersect ${one(filter)}`, one(first))
+  return sql<{ resourceId: string }[]>`select resource_id as "resourceId" from (${all}) tagged`
 }
