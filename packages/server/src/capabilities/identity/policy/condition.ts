@@ -179,7 +179,3 @@ const OPERATORS: Record<Exclude<ConditionOperator, 'Null'>, Operator> = {
   ArnNotEquals: not(arn),
   ArnNotLike: not(arn),
 }
-
-/** Whether the operator holds for what does not match: for explanations and the linter. */
-export const isNegatedOperator = (operator: ConditionOperator): boolean =>
-  operator !== 'Null' && OPERATORS[operator].isNegated
