@@ -17,7 +17,7 @@ import { eachString, isObject, type Json, type JsonObject, member, utf8Length } 
 import { checkSchemaVersion, type DocumentType } from './names.ts'
 import { compilePattern } from './pattern.ts'
 import { PLUGINS, platformNamed } from './plugins.ts'
-import { type DocumentFormat, readObject } from './read.ts'
+import { type DocumentFormat, plain, readObject } from './read.ts'
 import { hasSsmToken, tokenNames } from './tokens.ts'
 
 /** Entries in `parameters`; the model's cap on the Automation parameter map. */
@@ -36,7 +36,8 @@ export function parseDocument(content: string, format: DocumentFormat, type?: Do
 }
 
 /** The document in data that a server has sent; DocumentError InvalidDocument with the official agent's text. */
-export function openDocument(content: Json): SsmDocument {
+export function openDocument(data: unknown): SsmDocument {
+  const content = plain(data)
   if (!isObject(content)) throw new DocumentError('InvalidDocument', 'Unsupported schema format')
   const schemaVersion = schemaVersionOf(content)
   if (!['1.0', '1.2', ...AGENT_STEP_VERSIONS].includes(schemaVersion)) {

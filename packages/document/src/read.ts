@@ -5,7 +5,7 @@
  * YAML is read as version 1.1, as the service does (`yes` and `off` are booleans), but dates, base-60 numbers and
  * binary stay text, since JSON has none of them.
  */
-import { type Document, isAlias, isMap, isScalar, parseDocument, visit } from 'yaml'
+import { Composer, type CST, type Document, isAlias, isMap, isScalar, Parser, visit } from 'yaml'
 import { DocumentError, invalidContent } from './error.ts'
 import { isObject, type Json, utf8Length } from './json.ts'
 
@@ -73,7 +73,9 @@ const TAGS_WITHOUT_JSON = new Set([
 
 function readYaml(content: string): unknown {
   try {
-    const document = parseDocument(content, {
+    const tokens = [...new Parser().parse(content)]
+    refuseDepth(tokens)
+    const [document, ...more] = new Composer({
       version: '1.1',
       uniqueKeys: false, // the library compares every pair of keys; ours below is linear
       logLevel: 'silent',
@@ -82,17 +84,41 @@ function readYaml(content: string): unknown {
           (tag) =>
             typeof tag === 'string' || !(TAGS_WITHOUT_JSON.has(tag.tag) || ('format' in tag && tag.format === 'TIME')),
         ),
-    })
-    if (document.errors.length > 0) throw invalidContent('YAML not well-formed.')
+    }).compose(tokens, true, content.length)
+    if (!document || more.length > 0 || document.errors.length > 0) throw invalidContent('YAML not well-formed.')
     refuseRepeatedYamlKeys(document)
     return document.toJS({ maxAliasCount: 100 })
   } catch (error) {
-    // The library answers an alias bomb with a ReferenceError and very deep text with a RangeError of the stack.
+    // The library answers an alias bomb with a ReferenceError.
     throw error instanceof DocumentError ? error : invalidContent('YAML not well-formed.')
   }
 }
 
-function refuseRepeatedYamlKeys(document: Document): void {
+/**
+ * Refuses deep nesting before the tree is composed. The library recurses there, and when V8 meets the end of the stack
+ * while it compiles a regular expression, it does not throw: it ends the process. 60,000 brackets were enough.
+ */
+function refuseDepth(tokens: readonly CST.Token[]): void {
+  const pending: [CST.Token, number][] = tokens.map((token) => [token, 0])
+  for (let next = pending.pop(); next; next = pending.pop()) {
+    const [token, depth] = next
+    if (depth > MAX_DEPTH + 1) throw tooDeep()
+    const inside = (child: CST.Token | null | undefined) => {
+      if (child) pending.push([child, depth + 1])
+    }
+    if (token.type === 'document') inside(token.value)
+    else if ('items' in token) {
+      for (const item of token.items) {
+        if ('key' in item) inside(item.key)
+        inside(item.value)
+      }
+    }
+  }
+}
+
+const tooDeep = () => invalidContent(`The document is nested deeper than ${MAX_DEPTH} levels.`)
+
+function refuseRepeatedYamlKeys(document: Document.Parsed): void {
   visit(document, {
     Map(_, map) {
       const keys = new Set<string>()
@@ -108,8 +134,8 @@ function refuseRepeatedYamlKeys(document: Document): void {
   })
 }
 
-/** The same data as plain JSON, within the limits. */
-function plain(data: unknown): Json {
+/** The same data as plain JSON, within the limits on depth and size; InvalidDocumentContent beyond them. */
+export function plain(data: unknown): Json {
   let values = 0
   let characters = 0
   const spend = (text: string) => {
@@ -120,7 +146,7 @@ function plain(data: unknown): Json {
   const copy = (value: unknown, depth: number): Json => {
     values += 1
     if (values > MAX_VALUES) throw invalidContent('The document expands to more than it may hold.')
-    if (depth > MAX_DEPTH) throw invalidContent(`The document is nested deeper than ${MAX_DEPTH} levels.`)
+    if (depth > MAX_DEPTH) throw tooDeep()
     if (typeof value === 'string') return spend(value)
     if (typeof value === 'boolean' || value === null || value === undefined) return value ?? null
     if (typeof value === 'number') {
