@@ -25,7 +25,8 @@ const port = (first: string, value: string, description: string): JsonObject => 
 const portNumber = port('[1-9]', '80', 'Port that the server listens on.')
 const localPortNumber = port('[0-9]', '0', "Port on the client's machine; 0 picks a free one.")
 
-const command: JsonObject = { type: 'StringList', description: '(Required) The command to run.', minItems: 1 }
+/** A String: the agent reads `commands` as text, and a list there would fail the session. */
+const command: JsonObject = { type: 'String', description: '(Required) The command to run.', minChars: 1 }
 const perPlatform = (shell: JsonObject): JsonObject => ({ linux: shell, macos: shell, windows: shell })
 
 export const SESSION_DOCUMENTS: readonly BuiltinDocument[] = [
