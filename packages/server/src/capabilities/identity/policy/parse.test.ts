@@ -111,6 +111,11 @@ describe('a policy', () => {
     expect(refusal('{"a":'.repeat(100_000))).toBe(SYNTAX)
   })
 
+  it('of any length is read to its end', () => {
+    expect(statement({ Sid: 'a'.repeat(10_000_000) })).toBeUndefined()
+    expect(refusal(`{"Id":"${'a'.repeat(10_000_000)}`)).toBe(SYNTAX)
+  })
+
   it('that must not be given as JSON text is told so for a role', () => {
     expect(refusal('x', 'trust')).toBe('This policy contains invalid Json')
   })

@@ -13,7 +13,6 @@ export interface JsonNumber {
 const MAX_DEPTH = 32
 
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
-const STRING = /"(?:[^"\\]|\\.)*"/sy
 const SPACE = /[ \t\r\n]*/y
 
 /** The value, or undefined where the text is not JSON or repeats a key. */
@@ -85,12 +84,18 @@ function readArray(cursor: Cursor, depth: number): Json[] | undefined {
   return take(cursor, ']') ? items : undefined
 }
 
-/** The platform's own parser judges escapes and control characters. */
+/**
+ * The platform's own parser judges escapes and control characters. The closing quote is looked for by hand: a regular
+ * expression with a branch per character runs out of stack at ten million of them.
+ */
 function readString(cursor: Cursor): string | undefined {
-  const quoted = lexeme(cursor, STRING)
-  if (quoted === undefined) return undefined
+  const { text, at } = cursor
+  if (text[at] !== '"') return undefined
+  let end = at + 1
+  while (end < text.length && text[end] !== '"') end += text[end] === '\\' ? 2 : 1
+  cursor.at = end + 1
   try {
-    return String(JSON.parse(quoted))
+    return String(JSON.parse(text.slice(at, cursor.at)))
   } catch {
     return undefined
   }
