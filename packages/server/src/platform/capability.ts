@@ -44,6 +44,11 @@ export interface CredentialSource {
   find(accessKeyId: string, sessionToken: string | undefined): Promise<Credential | 'expired' | undefined>
 }
 
+/** Decides on one permission; a text says why it is refused. */
+export interface Authorizer {
+  decide(caller: Caller, access: Access & { action: string }, context: Context): Promise<string | undefined>
+}
+
 /** What signs with a node's own key: string to sign, signature in base 64, access key id (the node id). */
 export interface NodeKeyVerifier {
   verify(
@@ -60,6 +65,8 @@ export interface Route {
   path: RegExp
   /** The SigV4 service name that must have signed it, or `open` for routes that need no signature. */
   signedFor: string | 'open'
+  /** What the signer must be allowed; no resources: anybody who could sign. */
+  authorize(context: Context, params: string[]): Access
   handle(context: Context, request: RouteRequest): Promise<RouteAnswer>
 }
 
@@ -76,11 +83,12 @@ export interface RouteAnswer {
   body: string | Buffer
 }
 
-/** A WebSocket endpoint. `open` is called once the upgrade is done; throwing before that is answered as an HTTP error. */
+/** A WebSocket endpoint. `open` is called once the upgrade is done; a refusal before that is answered as an HTTP error. */
 export interface Socket {
   path: RegExp
   /** The SigV4 service name that must have signed the upgrade, or `open` where the first frame carries a token. */
   signedFor: string | 'open'
+  authorize(context: Context, params: string[]): Access
   open(context: Context, socket: WebSocket, params: string[]): void
 }
 
@@ -91,8 +99,8 @@ export interface NodeMessage {
   messageId: string
   messageType: string
   payload: Uint8Array
-  /** Sends a message of `messageType` with a JSON payload on the same channel; false when the channel is gone. */
-  answer(messageType: string, payload: unknown): boolean
+  /** Sends a message of `messageType` on the same channel; false when the channel is gone. */
+  answer(messageType: string, payload: Uint8Array): boolean
 }
 export type NodeMessageHandler = (message: NodeMessage) => Promise<void>
 
@@ -138,8 +146,6 @@ export interface Settings {
   /** The account that the installation was made with. */
   account: string
   region: string
-  /** `https://host:port` that nodes are told to dial. */
-  nodeEndpoint: string
   /** Standard parameters per account and region (AWS: 10,000). */
   maxStandardParameters: number
   /** Advanced parameters per account and region (AWS: 100,000). */
@@ -151,14 +157,31 @@ export interface Running {
   routes?: Route[]
   sockets?: Socket[]
   credentials?: CredentialSource
+  authorizer?: Authorizer
   nodeKeys?: NodeKeyVerifier
   nodeMessages?: Record<string, NodeMessageHandler>
   observers?: Observer[]
   close?(): Promise<void>
 }
 
+/**
+ * A kind of resource that AddTagsToResource and its siblings accept, declared by the capability that owns it. Tags live
+ * below their owners, so existence is asked through this declaration instead of an import that would point upward.
+ */
+export interface TaggableResource {
+  /** What a permission names. */
+  arn(scope: Scope, resourceId: string): string
+  /**
+   * The id under which this resource's tags lie, or undefined when there is no such resource. Called inside the
+   * transaction that changes the tags: hold the resource (`for key share`) so that it cannot vanish before the commit.
+   */
+  resolve(context: Context, resourceId: string): Promise<string | undefined>
+}
+
 export interface Capability {
   name: string
+  /** By AWS's ResourceTypeForTagging; handed to `tags(…)` in capabilities.ts. */
+  taggable?: Record<string, TaggableResource>
   migrations?: Migration[]
   operations?: OperationTable
   reconcilers?: Reconciler[]

@@ -3,7 +3,7 @@
  */
 import type { Scope } from './arn.ts'
 import type { Caller } from './caller.ts'
-import type { Sql } from './database.ts'
+import type { Database, Sql } from './database.ts'
 import type { Logger } from './log.ts'
 import type { Sealer } from './seal.ts'
 
@@ -15,6 +15,8 @@ export interface Ground {
   now(): Date
   /** A hint that `key` of `topic` has changed, delivered to every process once the surrounding transaction has committed. */
   wake(topic: string, key?: string): void
+  /** Runs `body` in one transaction; its `sql` and `wake` belong to that transaction. An error rolls back. */
+  transaction<T>(body: (ground: this) => Promise<T>): Promise<T>
 }
 
 export interface Context extends Ground, Scope {
@@ -22,13 +24,35 @@ export interface Context extends Ground, Scope {
   readonly requestId: string
   readonly sourceIp: string
   readonly userAgent: string
-  /** Runs `body` in one transaction; its `sql` and `wake` belong to that transaction. An error rolls back. */
-  transaction<T>(body: (context: Context) => Promise<T>): Promise<T>
 }
 
 /** What background work is handed: it belongs to no account and takes no input. */
 export interface WorkContext extends Ground {
   readonly processId: string
   readonly signal: AbortSignal
-  transaction<T>(body: (work: WorkContext) => Promise<T>): Promise<T>
+}
+
+/** What a `ground` is made of; `transaction` follows from the rest. */
+export function transactional<G extends Omit<Ground, 'transaction'>>(database: Database, ground: G): G & Ground {
+  const made = {
+    ...ground,
+    async transaction<T>(this: G & Ground, body: (inner: G & Ground) => Promise<T>): Promise<T> {
+      const wakes: [string, string | undefined][] = []
+      const answer = await database.begin((sql) => body(inTransaction(this, sql, wakes)))
+      for (const [topic, key] of wakes) this.wake(topic, key)
+      return answer as T
+    },
+  }
+  return made as unknown as G & Ground
+}
+
+/** The same ground inside a transaction: wakes wait for the commit, and a transaction in it is the same transaction. */
+function inTransaction<G extends Ground>(ground: G, sql: Sql, wakes: [string, string | undefined][]): G {
+  const inner = {
+    ...ground,
+    sql,
+    wake: (topic: string, key?: string) => void wakes.push([topic, key]),
+    transaction: <T>(body: (same: G) => Promise<T>): Promise<T> => body(inner),
+  } as G
+  return inner
 }

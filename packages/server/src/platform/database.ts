@@ -24,7 +24,12 @@ export function connectDatabase(address: DatabaseAddress, applicationName: strin
   const options: postgres.Options<{ bigint: postgres.PostgresType<number> }> = {
     max: connections,
     connect_timeout: 10,
-    connection: { application_name: applicationName },
+    connection: {
+      application_name: applicationName,
+      // Every lookup here has its index. A prepared statement keeps the plan it was made with: one made while a table was
+      // small would scan it through a million rows (GetParameter: 800 per second instead of 55,000) until it is analyzed.
+      enable_seqscan: 'off',
+    },
     types: { bigint: { to: 20, from: [20], serialize: String, parse: Number } },
     onnotice: () => {},
   }

@@ -1,0 +1,62 @@
+/**
+ * Commands: Run Command. SendCommand writes intentions, the reconciler releases them into mailboxes, nodes report, and
+ * the status of a command follows from its invocations. Every target of every command ends in a provable state.
+ */
+
+import { arn, nodeArn } from '../../platform/arn.ts'
+import type { Access, Capability } from '../../platform/capability.ts'
+import type { Context } from '../../platform/context.ts'
+import { AwsError } from '../../platform/errors.ts'
+import init from './migrations/0001-init.sql'
+import { getCommandInvocation, listCommandInvocations, listCommands } from './reading.ts'
+import { COMMANDS_WAKE, carryOut, forget } from './reconcile.ts'
+import { takeReplies } from './replies.ts'
+import { sendCommand } from './send-command.ts'
+import * as store from './store.ts'
+
+const anywhere = (): Access => ({ resources: ['*'] })
+
+/** AWS-owned documents belong to no account. */
+const documentArn = (context: Context, name: string): string =>
+  name.startsWith('arn:')
+    ? name
+    : arn(
+        'ssm',
+        { region: context.region, account: /^AWS[A-Z]*-/.test(name) ? '' : context.account },
+        `document/${name}`,
+      )
+
+export const commands: Capability = {
+  name: 'commands',
+  migrations: [{ name: '0001-init', sql: init }],
+  operations: {
+    ssm: {
+      SendCommand: {
+        authorize: (input, context) => ({
+          resources: [
+            documentArn(context, input.DocumentName),
+            ...(input.InstanceIds?.map((nodeId) => nodeArn(context, nodeId)) ?? [nodeArn(context, '*')]),
+          ],
+        }),
+        handle: sendCommand,
+      },
+      ListCommands: { authorize: anywhere, handle: listCommands },
+      ListCommandInvocations: { authorize: anywhere, handle: listCommandInvocations },
+      GetCommandInvocation: { authorize: anywhere, handle: getCommandInvocation },
+      CancelCommand: {
+        authorize: anywhere,
+        async handle(context, input) {
+          const nodeIds = input.InstanceIds?.length ? input.InstanceIds : undefined
+          if (nodeIds && new Set(nodeIds).size !== nodeIds.length) throw new AwsError('DuplicateInstanceId')
+          const command = await store.readCommand(context.sql, context, input.CommandId)
+          if (!command) throw new AwsError('InvalidCommandId')
+          await context.transaction(({ sql }) => store.cancelInvocations(sql, input.CommandId, nodeIds, context.now()))
+          context.wake(COMMANDS_WAKE)
+          return {}
+        },
+      },
+    },
+  },
+  reconcilers: [carryOut, forget],
+  start: (host) => ({ nodeMessages: takeReplies(host) }),
+}

@@ -1,0 +1,218 @@
+/** ListCommands, ListCommandInvocations, GetCommandInvocation: what was written, in AWS's words. */
+import { combinedOutput, cut, MAX_COMBINED_BYTES, MAX_STDERR_BYTES, MAX_STDOUT_BYTES } from '@musterbook/document'
+import type { Input, Output } from '../../contract/types.ts'
+import type { Context } from '../../platform/context.ts'
+import { AwsError, validation } from '../../platform/errors.ts'
+import { decodeToken, encodeToken } from '../../platform/paging.ts'
+import { elapsed } from './rules.ts'
+import * as store from './store.ts'
+
+type Command = NonNullable<Output<'SendCommand'>['Command']>
+type Invocation = NonNullable<Output<'ListCommandInvocations'>['CommandInvocations']>[number]
+type Plugin = NonNullable<Invocation['CommandPlugins']>[number]
+
+export function describeCommand(row: store.CommandRow): Command {
+  const { output } = row
+  return {
+    CommandId: row.commandId,
+    DocumentName: row.documentName,
+    DocumentVersion: row.documentVersion,
+    Comment: row.comment,
+    ExpiresAfter: row.expiresAt,
+    Parameters: row.parameters,
+    InstanceIds: row.instanceIds,
+    Targets: row.targets,
+    RequestedDateTime: row.requestedAt,
+    Status: row.status as Command['Status'],
+    StatusDetails: row.statusDetails,
+    OutputS3Region: output.OutputS3Region,
+    OutputS3BucketName: output.OutputS3BucketName ?? '',
+    OutputS3KeyPrefix: output.OutputS3KeyPrefix ?? '',
+    MaxConcurrency: row.maxConcurrency,
+    MaxErrors: row.maxErrors,
+    TargetCount: row.targetCount,
+    CompletedCount: row.completedCount,
+    ErrorCount: row.errorCount,
+    DeliveryTimedOutCount: row.deliveryTimedOutCount,
+    ServiceRole: output.ServiceRole ?? '',
+    NotificationConfig: notificationConfig(output) as Command['NotificationConfig'],
+    CloudWatchOutputConfig: cloudWatchConfig(output),
+    TimeoutSeconds: row.timeoutSeconds,
+    AlarmConfiguration: undefined,
+    TriggeredAlarms: [],
+  }
+}
+
+const notificationConfig = ({ NotificationConfig: config }: store.OutputOptions) => ({
+  NotificationArn: config?.NotificationArn ?? '',
+  NotificationEvents: config?.NotificationEvents ?? [],
+  NotificationType: config?.NotificationType ?? '',
+})
+
+const cloudWatchConfig = ({ CloudWatchOutputConfig: config }: store.OutputOptions) => ({
+  CloudWatchLogGroupName: config?.CloudWatchLogGroupName ?? '',
+  CloudWatchOutputEnabled: config?.CloudWatchOutputEnabled ?? false,
+})
+
+const DEFAULT_PAGE = 50
+
+/** Newest first. Errors: InvalidCommandId, InvalidFilterKey, InvalidNextToken. */
+export async function listCommands(context: Context, input: Input<'ListCommands'>): Promise<Output<'ListCommands'>> {
+  const filter = await readFilter(context, input, true)
+  const limit = input.MaxResults ?? DEFAULT_PAGE
+  const after = decodeToken<store.Position>(context, 'ListCommands', input.NextToken)
+  const rows = await store.listCommands(context.sql, context, filter, after, limit + 1)
+  const page = rows.slice(0, limit)
+  return { Commands: page.map(describeCommand), NextToken: nextToken(context, 'ListCommands', rows, page) }
+}
+
+/** Newest first. Errors: InvalidCommandId, InvalidFilterKey, InvalidNextToken. */
+export async function listCommandInvocations(
+  context: Context,
+  input: Input<'ListCommandInvocations'>,
+): Promise<Output<'ListCommandInvocations'>> {
+  const filter = await readFilter(context, input, false)
+  const limit = input.MaxResults ?? DEFAULT_PAGE
+  const after = decodeToken<store.Position>(context, 'ListCommandInvocations', input.NextToken)
+  const rows = await store.listInvocations(context.sql, context, filter, after, limit + 1)
+  const page = rows.slice(0, limit)
+  const steps = input.Details ? await store.listSteps(context.sql, page) : []
+  return {
+    CommandInvocations: page.map((row) => describeInvocation(row, input.Details ? steps : undefined)),
+    NextToken: nextToken(context, 'ListCommandInvocations', rows, page),
+  }
+}
+
+function nextToken<Row extends { requestedAt: Date; commandId: string; nodeId?: string }>(
+  context: Context,
+  kind: string,
+  rows: Row[],
+  page: Row[],
+) {
+  const last = rows.length > page.length ? page.at(-1) : undefined
+  return (
+    last &&
+    encodeToken(context, kind, {
+      requestedAt: last.requestedAt.toISOString(),
+      commandId: last.commandId,
+      nodeId: last.nodeId,
+    })
+  )
+}
+
+function describeInvocation(row: store.InvocationRow, steps: store.StepRow[] | undefined): Invocation {
+  const own = steps?.filter((step) => step.commandId === row.commandId && step.nodeId === row.nodeId)
+  return {
+    CommandId: row.commandId,
+    InstanceId: row.nodeId,
+    InstanceName: '',
+    Comment: row.comment,
+    DocumentName: row.documentName,
+    DocumentVersion: row.documentVersion,
+    RequestedDateTime: row.requestedAt,
+    Status: row.status as Invocation['Status'],
+    StatusDetails: row.statusDetails,
+    TraceOutput: row.trace || undefined,
+    StandardOutputUrl: '',
+    StandardErrorUrl: '',
+    CommandPlugins: own ? pluginsOf(row, own) : [],
+    ServiceRole: row.output.ServiceRole ?? '',
+    NotificationConfig: notificationConfig(row.output) as Invocation['NotificationConfig'],
+    CloudWatchOutputConfig: cloudWatchConfig(row.output),
+  }
+}
+
+/** A plugin for each step of the document, reported or not, and whatever else the agent reported. */
+function pluginsOf(row: store.InvocationRow, steps: store.StepRow[]): Plugin[] {
+  const reported = new Map(steps.map((step) => [step.name, step]))
+  const planned = row.steps.map(({ name }) => reported.get(name) ?? unreported(row, name))
+  const extra = steps.filter((step) => !row.steps.some(({ name }) => name === step.name))
+  return [...planned, ...extra].map((step) => ({
+    Name: step.name,
+    Status: step.status as Plugin['Status'],
+    StatusDetails: step.statusDetails,
+    ResponseCode: step.code,
+    ResponseStartDateTime: dateOf(step.startedAt),
+    ResponseFinishDateTime: dateOf(step.endedAt),
+    Output: step.output || combinedOutput(step.standardOutput, step.standardError, MAX_COMBINED_BYTES),
+    StandardOutputUrl: '',
+    StandardErrorUrl: '',
+    OutputS3Region: row.output.OutputS3Region,
+    OutputS3BucketName: row.output.OutputS3BucketName ?? '',
+    OutputS3KeyPrefix: row.output.OutputS3KeyPrefix ?? '',
+  }))
+}
+
+/** What is shown of a step before its agent has said anything: the state of its invocation, and no code yet. */
+function unreported(row: store.InvocationRow, name: string): store.StepRow {
+  const { commandId, nodeId, trace } = row
+  const status = row.status === 'Delayed' || row.status === 'Cancelling' ? 'InProgress' : row.status
+  const texts = { output: trace, standardOutput: '', standardError: '', startedAt: '', endedAt: '' }
+  return { commandId, nodeId, name, action: '', status, statusDetails: row.statusDetails, code: -1, ...texts }
+}
+
+function dateOf(text: string): Date | undefined {
+  const date = new Date(text)
+  return Number.isNaN(date.getTime()) ? undefined : date
+}
+
+/** One step of one node. Errors: InvalidCommandId, InvocationDoesNotExist, InvalidPluginName. */
+export async function getCommandInvocation(
+  context: Context,
+  input: Input<'GetCommandInvocation'>,
+): Promise<Output<'GetCommandInvocation'>> {
+  const filter = { commandId: input.CommandId, nodeId: input.InstanceId }
+  const [row] = await store.listInvocations(context.sql, context, filter, undefined, 1)
+  if (!row) throw new AwsError('InvocationDoesNotExist')
+  const steps = await store.listSteps(context.sql, [row])
+  if (input.PluginName === undefined && row.steps.length > 1) throw new AwsError('InvalidPluginName')
+  const name = input.PluginName ?? row.steps[0]?.name ?? ''
+  const known = steps.find((step) => step.name === name)
+  if (!known && !row.steps.some((step) => step.name === name)) throw new AwsError('InvalidPluginName')
+  const step = known ?? { ...unreported(row, name), output: '' }
+  return {
+    CommandId: row.commandId,
+    InstanceId: row.nodeId,
+    Comment: row.comment,
+    DocumentName: row.documentName,
+    DocumentVersion: row.documentVersion,
+    PluginName: name,
+    ResponseCode: step.code,
+    ExecutionStartDateTime: step.startedAt,
+    ExecutionElapsedTime: step.startedAt && step.endedAt ? elapsed(step.startedAt, step.endedAt) : '',
+    ExecutionEndDateTime: step.endedAt,
+    Status: (row.steps.length > 1 ? step.status : row.status) as Output<'GetCommandInvocation'>['Status'],
+    StatusDetails: row.steps.length > 1 ? step.statusDetails : row.statusDetails,
+    StandardOutputContent: cut(step.standardOutput, MAX_STDOUT_BYTES),
+    StandardOutputUrl: '',
+    StandardErrorContent: cut(step.standardError || (known ? '' : row.trace), MAX_STDERR_BYTES),
+    StandardErrorUrl: '',
+    CloudWatchOutputConfig: cloudWatchConfig(row.output),
+  }
+}
+
+type ListInput = Pick<Input<'ListCommands'>, 'CommandId' | 'InstanceId' | 'Filters'>
+
+async function readFilter(context: Context, input: ListInput, ofCommands: boolean): Promise<store.CommandFilter> {
+  const filter: store.CommandFilter = { commandId: input.CommandId, nodeId: input.InstanceId }
+  if (input.CommandId && !(await store.readCommand(context.sql, context, input.CommandId)))
+    throw new AwsError('InvalidCommandId')
+  for (const { key, value } of input.Filters ?? []) {
+    if (key === 'InvokedAfter') filter.invokedAfter = instant(value)
+    else if (key === 'InvokedBefore') filter.invokedBefore = instant(value)
+    else if (key === 'Status') filter.status = value
+    else if (key === 'DocumentName') filter.documentName = value
+    else if (key === 'ExecutionStage' && ofCommands && (value === 'Executing' || value === 'Complete'))
+      filter.executionStage = value
+    else throw new AwsError('InvalidFilterKey')
+  }
+  if (filter.nodeId && filter.status === 'Pending' && ofCommands) throw new AwsError('InvalidFilterKey')
+  return filter
+}
+
+function instant(text: string): Date {
+  const date = new Date(text)
+  if (Number.isNaN(date.getTime()))
+    throw validation(`The filter value ${text} is not a date and time in ISO 8601 form.`)
+  return date
+}

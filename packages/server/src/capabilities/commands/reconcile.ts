@@ -1,0 +1,185 @@
+/**
+ * Carries commands out: releases invocations into mailboxes as far as MaxConcurrency and MaxErrors allow, ends those
+ * whose time has passed, cancels, and computes the command's status from its invocations. One command at a time, in one
+ * transaction, with its row locked; what is left of it is written as the moment when it is due again.
+ */
+import {
+  buildCancelCommandPayload,
+  buildJobId,
+  CANCEL_COMMAND_TOPIC,
+  CONTROL_MESSAGE,
+  SEND_COMMAND_TOPIC,
+} from '@musterbook/wire'
+import type { Reconciler } from '../../platform/capability.ts'
+import type { WorkContext } from '../../platform/context.ts'
+import { uuid } from '../../platform/ids.ts'
+import { post, withdraw } from '../messaging/index.ts'
+import { CANCEL_GRACE_SECONDS, type Counts, commandState, errorsOf } from './rules.ts'
+import * as store from './store.ts'
+
+/** Topic: a command was written, cancelled or reported on. */
+export const COMMANDS_WAKE = 'commands'
+
+export const carryOut: Reconciler = {
+  name: 'commands.carry-out',
+  wakes: [COMMANDS_WAKE],
+  everySeconds: 5,
+  async run(work) {
+    while (!work.signal.aborted && (await work.transaction(advanceOne)));
+    return store.nextDue(work.sql)
+  },
+}
+
+/** Advances one command that is due; false when there is none. */
+async function advanceOne(work: WorkContext): Promise<boolean> {
+  const now = work.now()
+  const command = await store.lockDueCommand(work.sql, now)
+  if (!command) return false
+  const cancelDue = await cancel(work, command, now)
+  await expire(work, command, now)
+  let counts = countsOf(await store.countInvocations(work.sql, command.commandId))
+  if (counts.waiting > 0 && errorsOf(counts) > command.errorsAllowed) {
+    await store.endInvocations(
+      work.sql,
+      command.commandId,
+      'waiting',
+      { status: 'Failed', statusDetails: 'Terminated' },
+      now,
+    )
+    counts = {
+      ...counts,
+      waiting: 0,
+      final: { ...counts.final, Terminated: (counts.final.Terminated ?? 0) + counts.waiting },
+    }
+  }
+  const free = Math.min(command.concurrency - counts.underWay, counts.waiting)
+  const released = free > 0 ? await release(work, command, free, now) : 0
+  await conclude(
+    work,
+    command,
+    { ...counts, waiting: counts.waiting - released, underWay: counts.underWay + released },
+    cancelDue,
+    now,
+  )
+  return true
+}
+
+function countsOf(rows: store.StateRow[]): Counts {
+  const counts: Counts = { total: 0, waiting: 0, underWay: 0, cancelling: 0, final: {} }
+  for (const row of rows) {
+    counts.total += row.count
+    if (row.final) counts.final[row.statusDetails] = (counts.final[row.statusDetails] ?? 0) + row.count
+    else if (row.released) counts.underWay += row.count
+    else counts.waiting += row.count
+    if (row.cancelling) counts.cancelling += row.count
+  }
+  return counts
+}
+
+async function release(work: WorkContext, command: store.DueCommand, limit: number, now: Date): Promise<number> {
+  const { account, region, commandId } = command
+  const nodeIds = await store.releaseInvocations(work.sql, commandId, limit, now)
+  await post(work, {
+    messageType: CONTROL_MESSAGE.agentJob,
+    topic: SEND_COMMAND_TOPIC,
+    contentId: commandId,
+    content: command.payload,
+    messages: nodeIds.map((nodeId) => ({
+      messageId: uuid(),
+      account,
+      region,
+      nodeId,
+      jobId: buildJobId(commandId, nodeId),
+    })),
+  })
+  return nodeIds.length
+}
+
+const CANCELLED = { status: 'Cancelled', statusDetails: 'Cancelled' }
+const DELIVERY_TIMED_OUT = { status: 'TimedOut', statusDetails: 'DeliveryTimedOut' }
+
+/**
+ * What has not reached its node is cancelled here; a node that has the command is told, and is taken at its word or, when
+ * it stays silent (the official agent says nothing of a queued one), cancelled after CANCEL_GRACE_SECONDS.
+ * Returns when the grace of the first of them ends.
+ */
+async function cancel(work: WorkContext, command: store.DueCommand, now: Date): Promise<Date | undefined> {
+  const { account, region, commandId } = command
+  await takeBack(
+    work,
+    commandId,
+    await store.endInvocations(work.sql, commandId, 'cancelled-undelivered', CANCELLED, now),
+  )
+  const silentSince = new Date(now.getTime() - CANCEL_GRACE_SECONDS * 1000)
+  await store.endInvocations(work.sql, commandId, 'cancelled-silent', CANCELLED, now, silentSince)
+  const toTell = await store.takeCancellations(work.sql, commandId, now)
+  for (const nodeId of toTell) {
+    const CancelMessageId = buildJobId(commandId, nodeId)
+    await post(work, {
+      messageType: CONTROL_MESSAGE.agentJob,
+      topic: CANCEL_COMMAND_TOPIC,
+      contentId: uuid(),
+      content: buildCancelCommandPayload({ CancelMessageId }),
+      messages: [{ messageId: uuid(), account, region, nodeId, jobId: buildJobId(uuid(), nodeId) }],
+    })
+  }
+  const earliest = await store.earliestCancelSent(work.sql, commandId)
+  return earliest && new Date(earliest.getTime() + CANCEL_GRACE_SECONDS * 1000)
+}
+
+async function expire(work: WorkContext, command: store.DueCommand, now: Date): Promise<void> {
+  const which = now >= command.expiresAt ? 'open' : now >= command.deliverBy ? 'undelivered' : undefined
+  if (!which) return
+  await takeBack(
+    work,
+    command.commandId,
+    await store.endInvocations(work.sql, command.commandId, which, DELIVERY_TIMED_OUT, now),
+  )
+}
+
+async function takeBack(work: WorkContext, commandId: string, nodeIds: string[]): Promise<void> {
+  if (nodeIds.length > 0)
+    await withdraw(
+      work,
+      nodeIds.map((nodeId) => buildJobId(commandId, nodeId)),
+    )
+}
+
+async function conclude(
+  work: WorkContext,
+  command: store.DueCommand,
+  counts: Counts,
+  cancelDue: Date | undefined,
+  now: Date,
+): Promise<void> {
+  const open = counts.waiting + counts.underWay
+  const completedCount = counts.total - open
+  const sentAny = counts.underWay + completedCount > 0
+  const deadline = now < command.deliverBy ? command.deliverBy : command.expiresAt
+  await store.updateCommand(work.sql, command.commandId, {
+    ...commandState(counts, command.errorsAllowed, command.cancelledAt !== null, sentAny),
+    completedCount,
+    errorCount: errorsOf(counts),
+    deliveryTimedOutCount: counts.final.DeliveryTimedOut ?? 0,
+    completedAt: open === 0 ? now : null,
+    dueAt: open === 0 ? null : cancelDue && cancelDue < deadline ? cancelDue : deadline,
+  })
+}
+
+/** Days that ended commands are kept (AWS: 30). */
+export const RETENTION_DAYS = 30
+const FORGET_AT_ONCE = 1_000
+
+export const forget: Reconciler = {
+  name: 'commands.forget',
+  wakes: [],
+  everySeconds: 3_600,
+  async run(work) {
+    const before = new Date(work.now().getTime() - RETENTION_DAYS * 86_400_000)
+    while (
+      !work.signal.aborted &&
+      (await store.deleteOldCommands(work.sql, before, FORGET_AT_ONCE)) === FORGET_AT_ONCE
+    );
+    return undefined
+  },
+}

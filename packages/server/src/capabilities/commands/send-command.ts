@@ -1,0 +1,167 @@
+/**
+ * SendCommand: looks the document and the nodes up, checks everything, and writes the command with all of its invocations
+ * in one statement. Nothing is sent here: the reconciler releases what was written.
+ */
+import {
+  actsNow,
+  DocumentError,
+  PLATFORMS,
+  type Platform,
+  resolveParameters,
+  totalExecutionSeconds,
+} from '@musterbook/document'
+import { buildSendCommandPayload } from '@musterbook/wire'
+import type { Input, Output } from '../../contract/types.ts'
+import type { Context } from '../../platform/context.ts'
+import { AwsError } from '../../platform/errors.ts'
+import { uuid } from '../../platform/ids.ts'
+import { type FoundDocument, findDocument } from '../documents/index.ts'
+import { findNodes, resolveTargets, type TargetNode } from '../nodes/index.ts'
+import { describeCommand } from './reading.ts'
+import { COMMANDS_WAKE } from './reconcile.ts'
+import {
+  concurrencyOf,
+  DEFAULT_MAX_CONCURRENCY,
+  DEFAULT_MAX_ERRORS,
+  DEFAULT_TIMEOUT_SECONDS,
+  errorsAllowed,
+} from './rules.ts'
+import * as store from './store.ts'
+
+type Request = Input<'SendCommand'>
+
+/** Errors: InvalidDocument, InvalidDocumentVersion, InvalidParameters, InvalidInstanceId, DuplicateInstanceId, UnsupportedPlatformType, MaxDocumentSizeExceeded. */
+export async function sendCommand(context: Context, input: Request): Promise<Output<'SendCommand'>> {
+  const found = await findCommandDocument(context, input)
+  const parameters = input.Parameters ?? {}
+  const values = checkedParameters(found, parameters)
+  const nodes = await chooseNodes(context, input, found)
+  const now = context.now()
+  const timeoutSeconds = input.TimeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS
+  const deliverBy = new Date(now.getTime() + timeoutSeconds * 1000)
+  const executionSeconds = totalExecutionSeconds(found.document, values)
+  const commandId = uuid()
+  const command: store.NewCommand = {
+    account: context.account,
+    region: context.region,
+    commandId,
+    documentName: found.name,
+    documentVersion: input.DocumentVersion ?? '$DEFAULT',
+    comment: input.Comment ?? '',
+    parameters,
+    instanceIds: input.InstanceIds ?? [],
+    targets: input.Targets ?? [],
+    output: {
+      OutputS3Region: input.OutputS3Region,
+      OutputS3BucketName: input.OutputS3BucketName,
+      OutputS3KeyPrefix: input.OutputS3KeyPrefix,
+      ServiceRole: input.ServiceRoleArn,
+      CloudWatchOutputConfig: input.CloudWatchOutputConfig,
+      NotificationConfig: input.NotificationConfig,
+    },
+    steps: stepsOf(found),
+    payload: buildSendCommandPayload({
+      CommandId: commandId,
+      DocumentName: found.name,
+      Parameters: values,
+      DocumentContent: found.content,
+      OutputS3BucketName: input.OutputS3BucketName ?? '',
+      OutputS3KeyPrefix: input.OutputS3KeyPrefix ?? '',
+      CloudWatchLogGroupName: input.CloudWatchOutputConfig?.CloudWatchLogGroupName ?? '',
+      CloudWatchOutputEnabled: input.CloudWatchOutputConfig?.CloudWatchOutputEnabled ?? false,
+    }),
+    maxConcurrency: input.MaxConcurrency ?? DEFAULT_MAX_CONCURRENCY,
+    maxErrors: input.MaxErrors ?? DEFAULT_MAX_ERRORS,
+    concurrency: concurrencyOf(input.MaxConcurrency ?? DEFAULT_MAX_CONCURRENCY, nodes.length),
+    errorsAllowed: errorsAllowed(input.MaxErrors ?? DEFAULT_MAX_ERRORS, nodes.length),
+    requestedAt: now,
+    timeoutSeconds,
+    deliverBy,
+    expiresAt: new Date(deliverBy.getTime() + executionSeconds * 1000),
+  }
+  await store.insertCommand(
+    context.sql,
+    command,
+    nodes.map((node) => invocationOf(node, found, now)),
+  )
+  context.wake(COMMANDS_WAKE)
+  return { Command: describeCommand({ ...command, ...FRESH, targetCount: nodes.length }) }
+}
+
+const FRESH = {
+  completedCount: 0,
+  errorCount: 0,
+  deliveryTimedOutCount: 0,
+  status: 'Pending',
+  statusDetails: 'Pending',
+  cancelledAt: null,
+}
+
+async function findCommandDocument(context: Context, input: Request): Promise<FoundDocument> {
+  const found = await findDocument(context, input.DocumentName, input.DocumentVersion)
+  if (found.documentType !== 'Command')
+    throw new AwsError(
+      'InvalidDocument',
+      `Document with name ${found.name} is of type ${found.documentType}, not Command.`,
+    )
+  if (input.DocumentHash !== undefined && input.DocumentHash !== found.hash)
+    throw new AwsError('InvalidDocument', `The hash of document ${found.name} does not match the one provided.`)
+  const acts = actsNow(found.name)
+  if (acts !== true) throw new AwsError('InvalidDocument', `${found.name} cannot be carried out yet: ${acts}`)
+  return found
+}
+
+function checkedParameters(found: FoundDocument, given: Record<string, string[]>) {
+  try {
+    return resolveParameters(found.document, given, found.name)
+  } catch (error) {
+    if (error instanceof DocumentError) throw new AwsError(error.code, error.message)
+    throw error
+  }
+}
+
+function stepsOf({ document }: FoundDocument): { name: string; action: string }[] {
+  if (document.kind === 'mainSteps') return document.steps.map(({ name, action }) => ({ name, action }))
+  if (document.kind === 'runtimeConfig') return document.plugins.map(({ name }) => ({ name, action: name }))
+  return []
+}
+
+async function chooseNodes(context: Context, input: Request, found: FoundDocument): Promise<TargetNode[]> {
+  const ids = input.InstanceIds ?? []
+  const targets = input.Targets ?? []
+  if (ids.length > 0 && targets.length > 0)
+    throw new AwsError('InvalidParameters', 'Specify either InstanceIds or Targets, not both.')
+  if (ids.length === 0 && targets.length === 0)
+    throw new AwsError('InvalidParameters', 'You must specify at least one of InstanceIds and Targets.')
+  if (targets.length > 0) return resolveTargets(context, targets)
+  if (new Set(ids).size !== ids.length) throw new AwsError('DuplicateInstanceId')
+  const nodes = await findNodes(context, ids)
+  const known = new Set(nodes.map((node) => node.nodeId))
+  const unknown = ids.filter((id) => !known.has(id))
+  if (unknown.length > 0)
+    throw new AwsError(
+      'InvalidInstanceId',
+      `Instances [[${unknown.join(', ')}]] not in a valid state for account ${context.account}`,
+    )
+  const wrong = nodes.find((node) => !supports(found, node))
+  if (wrong)
+    throw new AwsError(
+      'UnsupportedPlatformType',
+      `Cannot perform operation for instance id ${wrong.nodeId} of platform type ${wrong.platformType}`,
+    )
+  return nodes
+}
+
+/** A node that has not told its platform yet is given the benefit of the doubt: its agent decides. */
+const supports = (found: FoundDocument, { platformType }: TargetNode): boolean =>
+  platformType === null ||
+  !isPlatform(platformType) ||
+  found.platformTypes.length === 0 ||
+  found.platformTypes.includes(platformType)
+
+const isPlatform = (text: string): text is Platform => (PLATFORMS as readonly string[]).includes(text)
+
+const invocationOf = (node: TargetNode, found: FoundDocument, now: Date): store.NewInvocation =>
+  supports(found, node)
+    ? { nodeId: node.nodeId, status: 'Pending', statusDetails: 'Pending', completedAt: null }
+    : { nodeId: node.nodeId, status: 'Failed', statusDetails: 'InvalidPlatform', completedAt: now }

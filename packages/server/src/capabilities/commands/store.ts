@@ -1,0 +1,434 @@
+/** SQL of commands. Whoever changes invocations locks their command's row first, so that no two writers wait for each other. */
+import type { Scope } from '../../platform/arn.ts'
+import type { Sql } from '../../platform/database.ts'
+import type { CommandState } from './rules.ts'
+
+export interface OutputOptions {
+  OutputS3Region?: string
+  OutputS3BucketName?: string
+  OutputS3KeyPrefix?: string
+  ServiceRole?: string
+  CloudWatchOutputConfig?: { CloudWatchLogGroupName?: string; CloudWatchOutputEnabled?: boolean }
+  NotificationConfig?: { NotificationArn?: string; NotificationEvents?: string[]; NotificationType?: string }
+}
+
+export interface NewCommand extends Scope {
+  commandId: string
+  documentName: string
+  documentVersion: string
+  comment: string
+  parameters: Record<string, string[]>
+  instanceIds: string[]
+  targets: { Key?: string; Values?: string[] }[]
+  output: OutputOptions
+  steps: { name: string; action: string }[]
+  payload: string
+  maxConcurrency: string
+  maxErrors: string
+  concurrency: number
+  errorsAllowed: number
+  requestedAt: Date
+  timeoutSeconds: number
+  deliverBy: Date
+  expiresAt: Date
+}
+
+export interface NewInvocation {
+  nodeId: string
+  status: string
+  statusDetails: string
+  completedAt: Date | null
+}
+
+/** The command and all of its invocations in one statement. */
+export async function insertCommand(sql: Sql, command: NewCommand, invocations: NewInvocation[]): Promise<void> {
+  await sql`
+    with command as (
+      insert into commands (account, region, command_id, document_name, document_version, comment, parameters,
+        instance_ids, targets, output, steps, payload, max_concurrency, max_errors, concurrency, errors_allowed,
+        requested_at, timeout_seconds, deliver_by, expires_at, target_count, due_at)
+      values (${command.account}, ${command.region}, ${command.commandId}, ${command.documentName},
+        ${command.documentVersion}, ${command.comment}, ${sql.json(command.parameters)}, ${sql.json(command.instanceIds)},
+        ${sql.json(command.targets as never)}, ${sql.json(command.output as never)}, ${sql.json(command.steps)},
+        ${command.payload}, ${command.maxConcurrency}, ${command.maxErrors}, ${command.concurrency},
+        ${command.errorsAllowed}, ${command.requestedAt}, ${command.timeoutSeconds}, ${command.deliverBy},
+        ${command.expiresAt}, ${invocations.length}, ${command.requestedAt})
+      returning account, region, command_id, requested_at
+    )
+    insert into command_invocations
+      (account, region, command_id, node_id, position, status, status_details, requested_at, completed_at)
+    select c.account, c.region, c.command_id, i.node_id, i.position, i.status, i.status_details, c.requested_at, i.completed_at
+    from command c, unnest(
+      ${invocations.map((i) => i.nodeId)}::text[], ${invocations.map((i) => i.status)}::text[],
+      ${invocations.map((i) => i.statusDetails)}::text[], ${invocations.map((i) => i.completedAt)}::timestamptz[]
+    ) with ordinality as i (node_id, status, status_details, completed_at, position)`
+}
+
+// ------------------------------------------------------------------------------------------------------- reconciling
+
+export interface DueCommand extends Scope {
+  commandId: string
+  payload: string
+  concurrency: number
+  errorsAllowed: number
+  deliverBy: Date
+  expiresAt: Date
+  cancelledAt: Date | null
+}
+
+/** Locks one command that is due, skipping those that another process is at. */
+export async function lockDueCommand(sql: Sql, now: Date): Promise<DueCommand | undefined> {
+  const [row] = await sql<DueCommand[]>`
+    select account, region, command_id as "commandId", payload, concurrency, errors_allowed as "errorsAllowed",
+      deliver_by as "deliverBy", expires_at as "expiresAt", cancelled_at as "cancelledAt"
+    from commands where due_at <= ${now} order by due_at limit 1 for update skip locked`
+  return row
+}
+
+export async function nextDue(sql: Sql): Promise<Date | undefined> {
+  const [row] = await sql<{ due: Date | null }[]>`select min(due_at) as due from commands where due_at is not null`
+  return row?.due ?? undefined
+}
+
+export interface StateRow {
+  statusDetails: string
+  final: boolean
+  released: boolean
+  cancelling: boolean
+  count: number
+}
+
+export async function countInvocations(sql: Sql, commandId: string): Promise<StateRow[]> {
+  return sql<StateRow[]>`
+    select status_details as "statusDetails", completed_at is not null as final, released_at is not null as released,
+      cancelled_at is not null and completed_at is null as cancelling, count(*) as count
+    from command_invocations where command_id = ${commandId} group by 1, 2, 3, 4`
+}
+
+/** Takes up to `limit` waiting invocations, in order, and marks them as put into mailboxes. */
+export async function releaseInvocations(sql: Sql, commandId: string, limit: number, now: Date): Promise<string[]> {
+  const rows = await sql<{ nodeId: string }[]>`
+    update command_invocations set released_at = ${now}
+    where command_id = ${commandId} and node_id in (
+      select node_id from command_invocations
+      where command_id = ${commandId} and completed_at is null and released_at is null
+      order by position limit ${limit}
+    ) returning node_id as "nodeId"`
+  return rows.map((row) => row.nodeId)
+}
+
+export type Ending = 'waiting' | 'undelivered' | 'cancelled-undelivered' | 'cancelled-silent' | 'open'
+
+/** Ends invocations that stand in a certain place; returns those that may still lie in a mailbox. */
+export async function endInvocations(
+  sql: Sql,
+  commandId: string,
+  which: Ending,
+  ending: { status: string; statusDetails: string },
+  now: Date,
+  silentSince: Date = now,
+): Promise<string[]> {
+  const place = {
+    waiting: sql`released_at is null`,
+    undelivered: sql`delivered_at is null`,
+    'cancelled-undelivered': sql`cancelled_at is not null and delivered_at is null`,
+    'cancelled-silent': sql`cancel_sent_at <= ${silentSince}`,
+    open: sql`true`,
+  }[which]
+  const rows = await sql<{ nodeId: string; undelivered: boolean }[]>`
+    update command_invocations
+    set status = ${ending.status}, status_details = ${ending.statusDetails}, completed_at = ${now}
+    where command_id = ${commandId} and completed_at is null and ${place}
+    returning node_id as "nodeId", released_at is not null and delivered_at is null as undelivered`
+  return rows.filter((row) => row.undelivered).map((row) => row.nodeId)
+}
+
+/** Delivered invocations that are to be cancelled and have not been told: marks them as told. */
+export async function takeCancellations(sql: Sql, commandId: string, now: Date): Promise<string[]> {
+  const rows = await sql<{ nodeId: string }[]>`
+    update command_invocations set cancel_sent_at = ${now}
+    where command_id = ${commandId} and completed_at is null and cancelled_at is not null
+      and delivered_at is not null and cancel_sent_at is null
+    returning node_id as "nodeId"`
+  return rows.map((row) => row.nodeId)
+}
+
+export async function earliestCancelSent(sql: Sql, commandId: string): Promise<Date | undefined> {
+  const [row] = await sql<{ at: Date | null }[]>`
+    select min(cancel_sent_at) as at from command_invocations where command_id = ${commandId} and completed_at is null`
+  return row?.at ?? undefined
+}
+
+export async function updateCommand(
+  sql: Sql,
+  commandId: string,
+  change: CommandState & {
+    completedCount: number
+    errorCount: number
+    deliveryTimedOutCount: number
+    completedAt: Date | null
+    dueAt: Date | null
+  },
+): Promise<void> {
+  await sql`
+    update commands set status = ${change.status}, status_details = ${change.statusDetails},
+      completed_count = ${change.completedCount}, error_count = ${change.errorCount},
+      delivery_timed_out_count = ${change.deliveryTimedOutCount},
+      completed_at = coalesce(completed_at, ${change.completedAt}), due_at = ${change.dueAt}
+    where command_id = ${commandId}`
+}
+
+// ---------------------------------------------------------------------------------------------- what nodes report
+
+export interface InvocationKey extends Scope {
+  commandId: string
+  nodeId: string
+}
+
+/** Locks the open commands, in one order for all writers, and makes them due. */
+export async function touchCommands(sql: Sql, commandIds: string[], now: Date): Promise<void> {
+  await sql`
+    with locked as (
+      select command_id from commands
+      where command_id = any(${commandIds}::uuid[]) and completed_at is null order by command_id for update
+    )
+    update commands c set due_at = least(due_at, ${now}) from locked where c.command_id = locked.command_id`
+}
+
+export async function markDelivered(sql: Sql, invocations: InvocationKey[], now: Date): Promise<void> {
+  await sql`
+    update command_invocations i
+    set delivered_at = coalesce(delivered_at, ${now}),
+      status = case when i.status = 'Pending' then 'InProgress' else i.status end,
+      status_details = case when i.status = 'Pending' then 'InProgress' else i.status_details end
+    from unnest(
+      ${invocations.map((i) => i.commandId)}::uuid[], ${invocations.map((i) => i.nodeId)}::text[],
+      ${invocations.map((i) => i.account)}::text[], ${invocations.map((i) => i.region)}::text[]
+    ) as r (command_id, node_id, account, region)
+    where i.command_id = r.command_id and i.node_id = r.node_id and i.account = r.account and i.region = r.region
+      and i.completed_at is null`
+}
+
+export interface ReportedInvocation extends InvocationKey {
+  status: string
+  statusDetails: string
+  final: boolean
+  trace: string
+}
+
+/** What agents say of whole documents. A final state stays: replies come in any order and more than once. */
+export async function reportInvocations(sql: Sql, reported: ReportedInvocation[], now: Date): Promise<void> {
+  await sql`
+    update command_invocations i
+    set delivered_at = coalesce(delivered_at, ${now}),
+      status = case when r.final or i.cancelled_at is null then r.status else i.status end,
+      status_details = case when r.final or i.cancelled_at is null then r.status_details else i.status_details end,
+      trace = case when r.trace = '' then i.trace else r.trace end,
+      completed_at = case when r.final then ${now}::timestamptz end
+    from unnest(
+      ${reported.map((r) => r.commandId)}::uuid[], ${reported.map((r) => r.nodeId)}::text[],
+      ${reported.map((r) => r.account)}::text[], ${reported.map((r) => r.region)}::text[],
+      ${reported.map((r) => r.status)}::text[], ${reported.map((r) => r.statusDetails)}::text[],
+      ${reported.map((r) => r.final)}::boolean[], ${reported.map((r) => r.trace)}::text[]
+    ) as r (command_id, node_id, account, region, status, status_details, final, trace)
+    where i.command_id = r.command_id and i.node_id = r.node_id and i.account = r.account and i.region = r.region
+      and i.completed_at is null`
+}
+
+export interface ReportedStep extends InvocationKey {
+  name: string
+  action: string
+  status: string
+  statusDetails: string
+  final: boolean
+  code: number
+  output: string
+  standardOutput: string
+  standardError: string
+  startedAt: string
+  endedAt: string
+}
+
+/** What agents say of single steps. Output is kept even when the invocation has ended without waiting for it. */
+export async function reportSteps(sql: Sql, steps: ReportedStep[], now: Date): Promise<void> {
+  await sql`
+    insert into command_steps (command_id, node_id, name, action, status, status_details, code, output,
+      standard_output, standard_error, started_at, ended_at, completed_at)
+    select s.command_id, s.node_id, s.name, s.action, s.status, s.status_details, s.code, s.output,
+      s.standard_output, s.standard_error, s.started_at, s.ended_at, case when s.final then ${now}::timestamptz end
+    from unnest(
+      ${steps.map((s) => s.commandId)}::uuid[], ${steps.map((s) => s.nodeId)}::text[],
+      ${steps.map((s) => s.account)}::text[], ${steps.map((s) => s.region)}::text[],
+      ${steps.map((s) => s.name)}::text[], ${steps.map((s) => s.action)}::text[], ${steps.map((s) => s.status)}::text[],
+      ${steps.map((s) => s.statusDetails)}::text[], ${steps.map((s) => s.final)}::boolean[],
+      ${steps.map((s) => s.code)}::integer[], ${steps.map((s) => s.output)}::text[],
+      ${steps.map((s) => s.standardOutput)}::text[], ${steps.map((s) => s.standardError)}::text[],
+      ${steps.map((s) => s.startedAt)}::text[], ${steps.map((s) => s.endedAt)}::text[]
+    ) as s (command_id, node_id, account, region, name, action, status, status_details, final, code, output,
+      standard_output, standard_error, started_at, ended_at)
+    join command_invocations i
+      on i.command_id = s.command_id and i.node_id = s.node_id and i.account = s.account and i.region = s.region
+    on conflict (command_id, node_id, name) do update set
+      action = excluded.action, status = excluded.status, status_details = excluded.status_details,
+      code = excluded.code, output = excluded.output, standard_output = excluded.standard_output,
+      standard_error = excluded.standard_error, started_at = excluded.started_at, ended_at = excluded.ended_at,
+      completed_at = excluded.completed_at
+    where command_steps.completed_at is null`
+}
+
+// ------------------------------------------------------------------------------------------------------------ reading
+
+export interface CommandRow extends NewCommand {
+  targetCount: number
+  completedCount: number
+  errorCount: number
+  deliveryTimedOutCount: number
+  status: string
+  statusDetails: string
+  cancelledAt: Date | null
+}
+
+const commandColumns = (sql: Sql) => sql`
+  c.account, c.region, c.command_id as "commandId", c.document_name as "documentName",
+  c.document_version as "documentVersion", c.comment, c.parameters, c.instance_ids as "instanceIds", c.targets,
+  c.output, c.steps, c.max_concurrency as "maxConcurrency", c.max_errors as "maxErrors",
+  c.requested_at as "requestedAt", c.timeout_seconds as "timeoutSeconds", c.expires_at as "expiresAt",
+  c.cancelled_at as "cancelledAt", c.target_count as "targetCount", c.completed_count as "completedCount",
+  c.error_count as "errorCount", c.delivery_timed_out_count as "deliveryTimedOutCount", c.status,
+  c.status_details as "statusDetails"`
+
+export interface CommandFilter {
+  commandId?: string
+  nodeId?: string
+  invokedAfter?: Date
+  invokedBefore?: Date
+  /** Matches Status or StatusDetails. */
+  status?: string
+  documentName?: string
+  executionStage?: 'Executing' | 'Complete'
+}
+
+export interface Position {
+  requestedAt: string
+  commandId: string
+  nodeId?: string
+}
+
+/** Newest first. */
+export async function listCommands(
+  sql: Sql,
+  scope: Scope,
+  filter: CommandFilter,
+  after: Position | undefined,
+  limit: number,
+): Promise<CommandRow[]> {
+  return sql<CommandRow[]>`
+    select ${commandColumns(sql)} from commands c
+    where c.account = ${scope.account} and c.region = ${scope.region}
+      ${filter.commandId ? sql`and c.command_id::text = ${filter.commandId}` : sql``}
+      ${filter.nodeId ? sql`and exists (select 1 from command_invocations i where i.command_id = c.command_id and i.node_id = ${filter.nodeId})` : sql``}
+      ${filter.invokedAfter ? sql`and c.requested_at >= ${filter.invokedAfter}` : sql``}
+      ${filter.invokedBefore ? sql`and c.requested_at < ${filter.invokedBefore}` : sql``}
+      ${filter.status ? sql`and (c.status = ${filter.status} or c.status_details = ${filter.status})` : sql``}
+      ${filter.documentName ? sql`and c.document_name = ${filter.documentName}` : sql``}
+      ${filter.executionStage === 'Executing' ? sql`and c.completed_at is null` : sql``}
+      ${filter.executionStage === 'Complete' ? sql`and c.completed_at is not null` : sql``}
+      ${after ? sql`and (c.requested_at, c.command_id) < (${after.requestedAt}::timestamptz, ${after.commandId}::uuid)` : sql``}
+    order by c.requested_at desc, c.command_id desc limit ${limit}`
+}
+
+export async function readCommand(sql: Sql, scope: Scope, commandId: string): Promise<CommandRow | undefined> {
+  const [row] = await listCommands(sql, scope, { commandId }, undefined, 1)
+  return row
+}
+
+export interface InvocationRow {
+  commandId: string
+  nodeId: string
+  status: string
+  statusDetails: string
+  requestedAt: Date
+  trace: string
+  documentName: string
+  documentVersion: string
+  comment: string
+  output: OutputOptions
+  steps: { name: string; action: string }[]
+}
+
+/** Newest command first, within a command by node id. */
+export async function listInvocations(
+  sql: Sql,
+  scope: Scope,
+  filter: CommandFilter,
+  after: Position | undefined,
+  limit: number,
+): Promise<InvocationRow[]> {
+  return sql<InvocationRow[]>`
+    select i.command_id as "commandId", i.node_id as "nodeId", i.status, i.status_details as "statusDetails",
+      i.requested_at as "requestedAt", i.trace, c.document_name as "documentName",
+      c.document_version as "documentVersion", c.comment, c.output, c.steps
+    from command_invocations i join commands c on c.command_id = i.command_id
+    where i.account = ${scope.account} and i.region = ${scope.region}
+      ${filter.commandId ? sql`and i.command_id::text = ${filter.commandId}` : sql``}
+      ${filter.nodeId ? sql`and i.node_id = ${filter.nodeId}` : sql``}
+      ${filter.invokedAfter ? sql`and i.requested_at >= ${filter.invokedAfter}` : sql``}
+      ${filter.invokedBefore ? sql`and i.requested_at < ${filter.invokedBefore}` : sql``}
+      ${filter.status ? sql`and (i.status = ${filter.status} or i.status_details = ${filter.status})` : sql``}
+      ${filter.documentName ? sql`and c.document_name = ${filter.documentName}` : sql``}
+      ${after ? sql`and (i.requested_at, i.command_id, i.node_id) < (${after.requestedAt}::timestamptz, ${after.commandId}::uuid, ${after.nodeId ?? ''})` : sql``}
+    order by i.requested_at desc, i.command_id desc, i.node_id desc limit ${limit}`
+}
+
+export interface StepRow {
+  commandId: string
+  nodeId: string
+  name: string
+  action: string
+  status: string
+  statusDetails: string
+  code: number
+  output: string
+  standardOutput: string
+  standardError: string
+  startedAt: string
+  endedAt: string
+}
+
+export async function listSteps(sql: Sql, invocations: { commandId: string; nodeId: string }[]): Promise<StepRow[]> {
+  return sql<StepRow[]>`
+    select s.command_id as "commandId", s.node_id as "nodeId", s.name, s.action, s.status,
+      s.status_details as "statusDetails", s.code, s.output, s.standard_output as "standardOutput",
+      s.standard_error as "standardError", s.started_at as "startedAt", s.ended_at as "endedAt"
+    from unnest(
+      ${invocations.map((i) => i.commandId)}::uuid[], ${invocations.map((i) => i.nodeId)}::text[]
+    ) as i (command_id, node_id)
+    join command_steps s on s.command_id = i.command_id and s.node_id = i.node_id`
+}
+
+/** Asks to cancel: all open invocations of the command, or those of the given nodes. */
+export async function cancelInvocations(
+  sql: Sql,
+  commandId: string,
+  nodeIds: string[] | undefined,
+  now: Date,
+): Promise<void> {
+  await sql`
+    update commands set due_at = least(due_at, ${now})
+      ${nodeIds ? sql`` : sql`, cancelled_at = coalesce(cancelled_at, ${now})`}
+    where command_id = ${commandId} and completed_at is null`
+  await sql`
+    update command_invocations
+    set cancelled_at = coalesce(cancelled_at, ${now}), status = 'Cancelling', status_details = 'Cancelling'
+    where command_id = ${commandId} and completed_at is null
+      ${nodeIds ? sql`and node_id = any(${nodeIds})` : sql``}`
+}
+
+/** Forgets up to `limit` commands that ended before `before`; their invocations and steps go along. */
+export async function deleteOldCommands(sql: Sql, before: Date, limit: number): Promise<number> {
+  const rows = await sql`
+    delete from commands where command_id in (
+      select command_id from commands where completed_at < ${before} limit ${limit}
+    ) returning 1`
+  return rows.length
+}

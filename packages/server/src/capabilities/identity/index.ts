@@ -1,0 +1,122 @@
+/**
+ * Identity: accounts, access keys, the credentials of nodes, and who may do what. Its door lets nodes be granted role
+ * credentials and lets the installation be set up; users, roles and policies grow here.
+ */
+import type { Scope } from '../../platform/arn.ts'
+import type { Capability } from '../../platform/capability.ts'
+import type { Context, Ground } from '../../platform/context.ts'
+import { accessKeyId, accountId, secretAccessKey } from '../../platform/ids.ts'
+import { authorizer } from './authorize.ts'
+import { credentialSource, IDENTITY_WAKE } from './credentials.ts'
+import init from './migrations/0001-init.sql'
+import { sealSessionToken } from './session-token.ts'
+import * as store from './store.ts'
+
+export const identity: Capability = {
+  name: 'identity',
+  migrations: [{ name: '0001-init', sql: init }],
+  start(host) {
+    const credentials = credentialSource(host)
+    return { credentials, authorizer, close: async () => credentials[Symbol.dispose]() }
+  },
+}
+
+export interface RootCredentials {
+  account: string
+  accessKeyId: string
+  secretAccessKey: string
+}
+
+export class InstallationError extends Error {}
+
+const CHECK_TEXT = 'musterbook'
+
+/**
+ * Makes the installation on its first start and reads it on every later one; returns the root credentials of its account.
+ * Throws InstallationError when the root key or the asked-for account is not the one this database was made with.
+ */
+export async function openInstallation(
+  ground: Ground,
+  wanted: { account?: string; region: string; accessKeyId?: string; secretAccessKey?: string },
+): Promise<RootCredentials> {
+  const { sql, sealer } = ground
+  let row = await store.readInstallation(sql)
+  if (!row) {
+    const rootKeyCheck = sealer.seal('installation', Buffer.from(CHECK_TEXT), 'root key check')
+    const first = { account: wanted.account ?? accountId(), region: wanted.region, rootKeyCheck }
+    await store.insertInstallation(sql, first, ground.now())
+    row = (await store.readInstallation(sql))! // another process may have been first
+  }
+  if (!sealer.unseal('installation', row.rootKeyCheck, 'root key check'))
+    throw new InstallationError(
+      'this database was made with another root key; give the server the root key it was made with',
+    )
+  if (wanted.account && wanted.account !== row.account)
+    throw new InstallationError(
+      `this database belongs to account ${row.account}, not ${wanted.account}; leave --account out or use another database`,
+    )
+  return createAccount(ground, { account: row.account, name: 'musterbook', ...keyOf(wanted) })
+}
+
+const keyOf = (wanted: { accessKeyId?: string; secretAccessKey?: string }) =>
+  wanted.accessKeyId && wanted.secretAccessKey
+    ? { accessKeyId: wanted.accessKeyId, secretAccessKey: wanted.secretAccessKey }
+    : {}
+
+/** Creates an account with a root access key, or returns the root access key of the one that exists. */
+export async function createAccount(
+  ground: Ground,
+  wanted: { account?: string; name: string; accessKeyId?: string; secretAccessKey?: string },
+): Promise<RootCredentials> {
+  const { sql, sealer } = ground
+  const account = wanted.account ?? accountId()
+  await store.insertAccount(sql, account, wanted.name, ground.now())
+  let row = await store.readRootKey(sql, account)
+  if (!row) {
+    const id = wanted.accessKeyId ?? accessKeyId('AKIA')
+    const secretSealed = sealer.seal('access key', Buffer.from(wanted.secretAccessKey ?? secretAccessKey()), id)
+    await store.insertAccessKey(sql, { accessKeyId: id, account, owner: 'root', secretSealed }, ground.now())
+    row = await store.readRootKey(sql, account)
+    if (!row) throw new InstallationError(`the access key ${id} belongs to another account of this installation`)
+  }
+  const secret = sealer.unseal('access key', row.secretSealed, row.accessKeyId)
+  if (!secret) throw new InstallationError(`the root access key of ${account} was sealed under another root key`)
+  return { account, accessKeyId: row.accessKeyId, secretAccessKey: secret.toString() }
+}
+
+/** Lets a node hold role credentials from now on, and ends those it held before. */
+export async function grantNode(context: Context, nodeId: string): Promise<void> {
+  await store.upsertNodeGrant(context.sql, context, nodeId)
+  context.wake(IDENTITY_WAKE)
+}
+
+/** Ends every credential of the node, at once and on every process. */
+export async function revokeNode(context: Context, nodeId: string): Promise<void> {
+  await store.deleteNodeGrant(context.sql, context, nodeId)
+  context.wake(IDENTITY_WAKE)
+}
+
+export interface NodeCredentials {
+  accessKeyId: string
+  secretAccessKey: string
+  sessionToken: string
+  expiration: Date
+}
+
+/** Seconds that a node's role credentials live; agents refresh at half of it, as with AWS. */
+export const NODE_CREDENTIAL_SECONDS = 3_600
+
+/** Role credentials for a granted node, or undefined when it holds no grant. */
+export async function issueNodeCredentials(
+  ground: Ground,
+  scope: Scope,
+  nodeId: string,
+): Promise<NodeCredentials | undefined> {
+  const serial = await store.readNodeSerial(ground.sql, scope, nodeId)
+  if (serial === undefined) return undefined
+  const expiration = new Date(ground.now().getTime() + NODE_CREDENTIAL_SECONDS * 1000)
+  const keys = { accessKeyId: accessKeyId('ASIA'), secretAccessKey: secretAccessKey() }
+  const { account, region } = scope
+  const statement = { ...keys, account, region, nodeId, serial, expiresAt: expiration.getTime() }
+  return { ...keys, sessionToken: sealSessionToken(ground.sealer, statement), expiration }
+}

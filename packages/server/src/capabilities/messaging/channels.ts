@@ -1,0 +1,219 @@
+/**
+ * The control channels that this process holds. A channel opens with a token in its first frame; from then on the node's
+ * mailbox is read to it, what it says goes to the capability that declared the type, and what it does not acknowledge is
+ * sent again. Nothing here is the truth: killing the process loses no message.
+ */
+import { hash } from 'node:crypto'
+import {
+  agentJobOutcome,
+  buildAgentJob,
+  CONTROL_MESSAGE,
+  decodeAgentMessage,
+  encodeAgentMessage,
+  parseAgentJobAck,
+  parseOpenControlChannel,
+} from '@musterbook/wire'
+import type { WebSocket } from 'ws'
+import type { Scope } from '../../platform/arn.ts'
+import { type Batch, batch } from '../../platform/batch.ts'
+import type { Host } from '../../platform/capability.ts'
+import { uuid } from '../../platform/ids.ts'
+import * as store from './store.ts'
+import { isToken } from './token.ts'
+
+/** Topic: a node's mailbox has something for it. */
+export const MAILBOX_WAKE = 'mailbox'
+/** Topic: a node's channel was opened (`node process`) or is to be closed (`node`). */
+export const CHANNEL_WAKE = 'channel'
+
+/** The first frame comes right after the upgrade. */
+const FIRST_FRAME_MS = 10_000
+/** What a node has not acknowledged after this long is sent again on the same channel. */
+const RESEND_MS = 10_000
+/** Agents ping every 54 seconds: a channel that has been silent for this long is dead. */
+const SILENT_MS = 150_000
+const SWEEP_MS = 5_000
+/** Nodes whose mailboxes one statement reads. */
+const NODES_AT_ONCE = 1_000
+/** WebSocket close codes: the node has another channel; the channel was refused. */
+const CLOSE_NORMAL = 1_000
+const CLOSE_POLICY = 1_008
+
+interface Channel extends Scope {
+  key: string
+  nodeId: string
+  socket: WebSocket
+  heardAt: number
+  /** Messages sent and not acknowledged, with the time of the last sending; made when first needed. */
+  sent: Map<string, number> | undefined
+}
+
+const keyOf = (node: store.NodeKey) => `${node.account}/${node.region}/${node.nodeId}`
+const sha256 = (data: string | Uint8Array) => hash('sha256', data, 'hex')
+
+export interface Channels extends AsyncDisposable {
+  open(scope: Scope, nodeId: string, socket: WebSocket): void
+}
+
+export function holdChannels(host: Host): Channels {
+  const held = new Map<string, Channel>()
+  let closing = false
+
+  const opened: Batch<Channel> = batch(NODES_AT_ONCE, async (channels) => {
+    await store.upsertChannels(host.sql, channels, host.processId, host.now())
+    for (const { key } of channels) host.wake(CHANNEL_WAKE, `${key} ${host.processId}`)
+  })
+  const gone: Batch<Channel> = batch(NODES_AT_ONCE, async (channels) => {
+    await store.deleteChannels(
+      host.sql,
+      channels.filter((channel) => !held.has(channel.key)),
+      host.processId,
+    )
+  })
+  const toDeliver: Batch<Channel> = batch(NODES_AT_ONCE, deliver)
+
+  async function deliver(channels: Channel[]): Promise<void> {
+    const byKey = new Map(channels.map((channel) => [channel.key, channel]))
+    const now = host.clock.now()
+    for (const row of await store.readMessages(host.sql, [...byKey.values()])) {
+      const channel = byKey.get(keyOf(row))!
+      const sentAt = channel.sent?.get(row.messageId)
+      if (sentAt !== undefined && now.getTime() - sentAt < RESEND_MS) continue
+      if (held.get(channel.key) !== channel) continue
+      channel.sent ??= new Map()
+      channel.sent.set(row.messageId, now.getTime())
+      const payload = buildAgentJob({ JobId: row.jobId, Topic: row.topic, Content: row.content })
+      send(channel, row.messageType, payload, row.messageId, now.getTime())
+    }
+  }
+
+  function send(
+    channel: Channel,
+    messageType: string,
+    payload: Uint8Array,
+    messageId: string,
+    createdDate: number,
+  ): boolean {
+    if (channel.socket.readyState !== channel.socket.OPEN) return false
+    channel.socket.send(encodeAgentMessage({ messageType, payload, messageId, createdDate }, sha256), { binary: true })
+    return true
+  }
+
+  function look(channel: Channel): void {
+    toDeliver
+      .add(channel)
+      .catch((error) => host.log.error({ err: error }, 'a mailbox could not be read; it is tried again'))
+  }
+
+  function receive(channel: Channel, data: Uint8Array): void {
+    const message = decodeAgentMessage(data)
+    const handle = host.nodeMessages.get(message.messageType)
+    if (message.messageType === CONTROL_MESSAGE.agentJobAck) {
+      const ack = parseAgentJobAck(message.payload)
+      if (agentJobOutcome(ack.statusCode) !== 'redeliver') channel.sent?.delete(ack.acknowledgedMessageId)
+    }
+    if (!handle) return // telemetry and what later agents may say
+    handle({
+      scope: { account: channel.account, region: channel.region },
+      nodeId: channel.nodeId,
+      messageId: message.messageId,
+      messageType: message.messageType,
+      payload: message.payload,
+      answer: (messageType, payload) => send(channel, messageType, payload, uuid(), host.clock.now().getTime()),
+    }).catch((error) =>
+      host.log.warn(
+        { err: error, nodeId: channel.nodeId, messageType: message.messageType },
+        'a message of a node was not taken',
+      ),
+    )
+  }
+
+  function admit(channel: Channel): void {
+    const before = held.get(channel.key)
+    held.set(channel.key, channel)
+    before?.socket.close(CLOSE_NORMAL, 'the node opened another channel')
+    opened.add(channel).then(
+      () => look(channel),
+      (error) => {
+        host.log.error({ err: error }, 'a channel could not be recorded; the node will dial again')
+        channel.socket.terminate()
+      },
+    )
+  }
+
+  function sweep(): void {
+    const now = host.clock.now().getTime()
+    for (const channel of held.values()) {
+      if (now - channel.heardAt > SILENT_MS) channel.socket.terminate()
+      else if (channel.sent?.size && [...channel.sent.values()].some((at) => now - at >= RESEND_MS)) look(channel)
+    }
+    timer = host.clock.after(SWEEP_MS, sweep)
+  }
+  let timer = host.clock.after(SWEEP_MS, sweep)
+
+  const subscriptions = [
+    host.onWake(MAILBOX_WAKE, (key) => {
+      if (key === undefined) for (const channel of held.values()) look(channel)
+      else {
+        const channel = held.get(key)
+        if (channel) look(channel)
+      }
+    }),
+    host.onWake(CHANNEL_WAKE, (key) => {
+      const [nodeKey = '', processId] = key?.split(' ') ?? []
+      const channel = held.get(nodeKey)
+      if (channel && processId !== host.processId) channel.socket.close(CLOSE_NORMAL, 'this channel is over')
+    }),
+  ]
+
+  return {
+    open(scope, nodeId, socket) {
+      const node = { account: scope.account, region: scope.region, nodeId }
+      const channel: Channel = {
+        ...node,
+        key: keyOf(node),
+        socket,
+        heardAt: host.clock.now().getTime(),
+        sent: undefined,
+      }
+      let isOpen = false
+      const patience = host.clock.after(FIRST_FRAME_MS, () => socket.close(CLOSE_POLICY, 'no first frame came'))
+      const heard = () => {
+        channel.heardAt = host.clock.now().getTime()
+      }
+      socket.on('ping', heard)
+      socket.on('message', (data: Buffer) => {
+        heard()
+        try {
+          if (isOpen) receive(channel, data)
+          else {
+            const { TokenValue } = parseOpenControlChannel(data)
+            if (closing || !isToken(host.sealer, TokenValue, node, host.now()))
+              return socket.close(CLOSE_POLICY, 'the token is not good')
+            patience[Symbol.dispose]()
+            isOpen = true
+            admit(channel)
+          }
+        } catch (error) {
+          const reason = error instanceof Error ? error.message : 'unreadable'
+          host.log.warn({ nodeId, reason }, 'a node sent a frame that cannot be read')
+          socket.close(CLOSE_POLICY, 'unreadable frame')
+        }
+      })
+      socket.on('close', () => {
+        patience[Symbol.dispose]()
+        if (held.get(channel.key) !== channel) return
+        held.delete(channel.key)
+        if (!closing) gone.add(channel).catch(() => {}) // dead processes' channels do not count either
+      })
+    },
+    async [Symbol.asyncDispose]() {
+      closing = true
+      timer[Symbol.dispose]()
+      for (const subscription of subscriptions) subscription[Symbol.dispose]()
+      for (const channel of held.values()) channel.socket.close(CLOSE_NORMAL, 'the server stops')
+      await Promise.allSettled([opened.idle(), gone.idle(), toDeliver.idle()])
+      for (const channel of held.values()) channel.socket.terminate()
+    },
+  }
+}

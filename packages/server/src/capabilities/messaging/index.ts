@@ -1,0 +1,133 @@
+/**
+ * Messaging: a mailbox per node, and the control channels that empty them (ssmmessages). Its door puts messages into
+ * mailboxes, takes acknowledged ones out and tells which nodes are connected.
+ */
+import { buildChannelToken, parseCreateChannelRequest } from '@musterbook/wire'
+import { nodeArn, type Scope } from '../../platform/arn.ts'
+import type { Access, Capability, Reconciler } from '../../platform/capability.ts'
+import type { Context, Ground } from '../../platform/context.ts'
+import { AwsError } from '../../platform/errors.ts'
+import { CHANNEL_WAKE, holdChannels, MAILBOX_WAKE } from './channels.ts'
+import init from './migrations/0001-init.sql'
+import * as store from './store.ts'
+import { makeToken } from './token.ts'
+
+/** Heartbeats of a server process, and the silence after which its channels no longer count. */
+const BEAT_SECONDS = 5
+const DEAD_AFTER_MS = 20_000
+/** Contents without a message are kept for this long: their messages may be about to commit. */
+const SPARE_CONTENTS_MS = 600_000
+
+const heartbeat: Reconciler = {
+  name: 'messaging.heartbeat',
+  wakes: [],
+  everySeconds: BEAT_SECONDS,
+  async run(work) {
+    const now = work.now()
+    await store.beat(work.sql, work.processId, now)
+    await store.deleteDeadProcesses(work.sql, new Date(now.getTime() - DEAD_AFTER_MS))
+    return undefined
+  },
+}
+
+const tidy: Reconciler = {
+  name: 'messaging.tidy',
+  wakes: [],
+  everySeconds: 300,
+  async run(work) {
+    await store.deleteUnusedContents(work.sql, new Date(work.now().getTime() - SPARE_CONTENTS_MS))
+    return undefined
+  },
+}
+
+/** Only a node itself may hold its channel. */
+function asItself(action: string) {
+  return (context: Context, [nodeId = '']: string[]): Access => {
+    if (context.caller.type !== 'node' || context.caller.nodeId !== nodeId)
+      throw new AwsError(
+        'AccessDeniedException',
+        `User: ${context.caller.arn} is not authorized to perform: ${action} for another node`,
+      )
+    return { action, resources: [nodeArn(context, nodeId)] }
+  }
+}
+
+const CONTROL_CHANNEL = /^\/v1\/control-channel\/([A-Za-z0-9-]{1,64})$/
+
+export const messaging: Capability = {
+  name: 'messaging',
+  migrations: [{ name: '0001-init', sql: init }],
+  reconcilers: [heartbeat, tidy],
+  async start(host) {
+    await store.beat(host.sql, host.processId, host.now())
+    const channels = holdChannels(host)
+    return {
+      routes: [
+        {
+          method: 'POST',
+          path: CONTROL_CHANNEL,
+          signedFor: 'ssmmessages',
+          authorize: asItself('ssmmessages:CreateControlChannel'),
+          async handle(context, { params: [nodeId = ''], body }) {
+            parseCreateChannelRequest(body)
+            const token = makeToken(
+              context.sealer,
+              { account: context.account, region: context.region, nodeId },
+              context.now(),
+            )
+            return { status: 201, contentType: 'application/xml', body: buildChannelToken('Control', token) }
+          },
+        },
+      ],
+      sockets: [
+        {
+          path: CONTROL_CHANNEL,
+          signedFor: 'ssmmessages',
+          authorize: asItself('ssmmessages:OpenControlChannel'),
+          open: (context, socket, [nodeId = '']) => channels.open(context, nodeId, socket),
+        },
+      ],
+      async close() {
+        await channels[Symbol.asyncDispose]()
+        await store.deleteProcess(host.sql, host.processId).catch(() => {})
+      },
+    }
+  },
+}
+
+export interface Letter {
+  messageType: string
+  topic: string
+  /** Text that all of the messages share, stored once under this id. */
+  contentId: string
+  content: string
+  messages: store.NewMessage[]
+}
+
+/** Puts a message into each node's mailbox (one statement) and wakes whoever holds the nodes. */
+export async function post(ground: Ground, letter: Letter): Promise<void> {
+  if (letter.messages.length === 0) return
+  await store.insertMessages(ground.sql, letter, letter.messages, ground.now())
+  for (const { account, region, nodeId } of letter.messages) ground.wake(MAILBOX_WAKE, `${account}/${region}/${nodeId}`)
+}
+
+/** Takes messages out of their mailboxes: their nodes have them. */
+export const acknowledge = (ground: Ground, messageIds: string[]): Promise<void> =>
+  store.deleteMessages(ground.sql, messageIds)
+
+/** Takes messages back that have not been acknowledged. */
+export const withdraw = (ground: Ground, jobIds: string[]): Promise<void> => store.deleteJobs(ground.sql, jobIds)
+
+/** Of these nodes, those with an open control channel at a process that lives. */
+export async function connectedNodes(ground: Ground & Scope, nodeIds: string[]): Promise<Set<string>> {
+  if (nodeIds.length === 0) return new Set()
+  const aliveSince = new Date(ground.now().getTime() - DEAD_AFTER_MS)
+  return new Set(await store.readConnected(ground.sql, ground, nodeIds, aliveSince))
+}
+
+/** Empties the node's mailbox and closes its channel. */
+export async function forgetNode(context: Context, nodeId: string): Promise<void> {
+  const { account, region } = context
+  await store.deleteNodeMessages(context.sql, { account, region, nodeId })
+  context.wake(CHANNEL_WAKE, `${account}/${region}/${nodeId}`)
+}

@@ -1,0 +1,130 @@
+/** SQL of messaging. Node lists are passed as parallel arrays and unnested, so that a thousand nodes are one statement. */
+import type { Scope } from '../../platform/arn.ts'
+import type { Sql } from '../../platform/database.ts'
+
+export interface MailboxRow extends Scope {
+  messageId: string
+  nodeId: string
+  messageType: string
+  jobId: string
+  topic: string
+  content: string
+  createdAt: Date
+}
+
+export interface NodeKey extends Scope {
+  nodeId: string
+}
+
+export interface NewMessage extends NodeKey {
+  messageId: string
+  jobId: string
+}
+
+/** One statement: the shared content and a message for each node. */
+export async function insertMessages(
+  sql: Sql,
+  shared: { contentId: string; content: string; messageType: string; topic: string },
+  messages: NewMessage[],
+  now: Date,
+): Promise<void> {
+  await sql`
+    with shared as (
+      insert into message_contents (content_id, content, created_at)
+      values (${shared.contentId}, ${shared.content}, ${now})
+      on conflict do nothing
+    )
+    insert into mailbox (message_id, account, region, node_id, message_type, job_id, topic, content_id, created_at)
+    select m.message_id, m.account, m.region, m.node_id, ${shared.messageType}, m.job_id, ${shared.topic},
+      ${shared.contentId}, ${now}
+    from unnest(
+      ${messages.map((m) => m.messageId)}::uuid[], ${messages.map((m) => m.account)}::text[],
+      ${messages.map((m) => m.region)}::text[], ${messages.map((m) => m.nodeId)}::text[],
+      ${messages.map((m) => m.jobId)}::text[]
+    ) as m (message_id, account, region, node_id, job_id)`
+}
+
+/** Messages that wait for these nodes, oldest first. */
+export async function readMessages(sql: Sql, nodes: NodeKey[]): Promise<MailboxRow[]> {
+  return sql<MailboxRow[]>`
+    select m.message_id as "messageId", m.account, m.region, m.node_id as "nodeId", m.message_type as "messageType",
+      m.job_id as "jobId", m.topic, c.content, m.created_at as "createdAt"
+    from unnest(
+      ${nodes.map((n) => n.account)}::text[], ${nodes.map((n) => n.region)}::text[], ${nodes.map((n) => n.nodeId)}::text[]
+    ) as n (account, region, node_id)
+    join mailbox m on m.account = n.account and m.region = n.region and m.node_id = n.node_id
+    join message_contents c on c.content_id = m.content_id
+    order by m.created_at, m.message_id`
+}
+
+export async function deleteMessages(sql: Sql, messageIds: string[]): Promise<void> {
+  await sql`delete from mailbox where message_id = any(${messageIds}::uuid[])`
+}
+
+export async function deleteJobs(sql: Sql, jobIds: string[]): Promise<void> {
+  await sql`delete from mailbox where job_id = any(${jobIds}::text[])`
+}
+
+export async function deleteNodeMessages(sql: Sql, node: NodeKey): Promise<void> {
+  await sql`
+    delete from mailbox
+    where account = ${node.account} and region = ${node.region} and node_id = ${node.nodeId}`
+  await sql`
+    delete from node_channels
+    where account = ${node.account} and region = ${node.region} and node_id = ${node.nodeId}`
+}
+
+/** Contents that no message needs any more. Young ones are spared: their messages may not be committed yet. */
+export async function deleteUnusedContents(sql: Sql, olderThan: Date): Promise<void> {
+  await sql`
+    delete from message_contents c
+    where c.created_at < ${olderThan} and not exists (select 1 from mailbox m where m.content_id = c.content_id)`
+}
+
+export async function beat(sql: Sql, processId: string, now: Date): Promise<void> {
+  await sql`
+    insert into server_processes (process_id, heartbeat_at) values (${processId}, ${now})
+    on conflict (process_id) do update set heartbeat_at = excluded.heartbeat_at`
+}
+
+/** Forgets processes that have been silent since `deadSince`, and the channels they held. */
+export async function deleteDeadProcesses(sql: Sql, deadSince: Date): Promise<void> {
+  await sql`
+    with dead as (delete from server_processes where heartbeat_at < ${deadSince} returning process_id)
+    delete from node_channels where process_id in (select process_id from dead)`
+}
+
+export async function deleteProcess(sql: Sql, processId: string): Promise<void> {
+  await sql`delete from node_channels where process_id = ${processId}`
+  await sql`delete from server_processes where process_id = ${processId}`
+}
+
+export async function upsertChannels(sql: Sql, nodes: NodeKey[], processId: string, now: Date): Promise<void> {
+  await sql`
+    insert into node_channels (account, region, node_id, process_id, opened_at)
+    select account, region, node_id, ${processId}, ${now}
+    from unnest(
+      ${nodes.map((n) => n.account)}::text[], ${nodes.map((n) => n.region)}::text[], ${nodes.map((n) => n.nodeId)}::text[]
+    ) as n (account, region, node_id)
+    on conflict (account, region, node_id)
+      do update set process_id = excluded.process_id, opened_at = excluded.opened_at`
+}
+
+/** Removes the channels if they still belong to this process: a node may already be at another one. */
+export async function deleteChannels(sql: Sql, nodes: NodeKey[], processId: string): Promise<void> {
+  await sql`
+    delete from node_channels c
+    using unnest(
+      ${nodes.map((n) => n.account)}::text[], ${nodes.map((n) => n.region)}::text[], ${nodes.map((n) => n.nodeId)}::text[]
+    ) as n (account, region, node_id)
+    where c.account = n.account and c.region = n.region and c.node_id = n.node_id and c.process_id = ${processId}`
+}
+
+/** Which of the nodes have a channel to a process that lives. */
+export async function readConnected(sql: Sql, scope: Scope, nodeIds: string[], aliveSince: Date): Promise<string[]> {
+  const rows = await sql<{ nodeId: string }[]>`
+    select c.node_id as "nodeId" from node_channels c join server_processes p on p.process_id = c.process_id
+    where c.account = ${scope.account} and c.region = ${scope.region} and c.node_id = any(${nodeIds}::text[])
+      and p.heartbeat_at >= ${aliveSince}`
+  return rows.map((row) => row.nodeId)
+}

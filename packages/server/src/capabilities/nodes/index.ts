@@ -1,0 +1,128 @@
+/**
+ * Nodes: activations, registration, signs of life, what is known of each machine. Its door resolves the targets of
+ * commands into nodes.
+ */
+
+import { arn, nodeArn } from '../../platform/arn.ts'
+import type { Access, Capability } from '../../platform/capability.ts'
+import type { Context } from '../../platform/context.ts'
+import { AwsError } from '../../platform/errors.ts'
+import { revokeNode } from '../identity/index.ts'
+import { forgetNode } from '../messaging/index.ts'
+import { deleteTags, tagKeys } from '../tags/index.ts'
+import { createActivation, deleteActivation, describeActivations } from './activations.ts'
+import { describeInstanceInformation, getConnectionStatus, updateInstanceInformation } from './instance-information.ts'
+import init from './migrations/0001-init.sql'
+import {
+  callerNodeId,
+  nodeKeyVerifier,
+  registerManagedInstance,
+  requestManagedInstanceRoleToken,
+  updateManagedInstancePublicKey,
+} from './registration.ts'
+import * as store from './store.ts'
+import { tagFilter, taggedNodes } from './tagged.ts'
+
+const anywhere = (): Access => ({ resources: ['*'] })
+const itself = (_: unknown, context: Context): Access => ({ resources: [nodeArn(context, callerNodeId(context))] })
+
+export const nodes: Capability = {
+  name: 'nodes',
+  migrations: [{ name: '0001-init', sql: init }],
+  operations: {
+    ssm: {
+      CreateActivation: {
+        authorize: (input, context) => ({
+          resources: ['*'],
+          keys: {
+            ...tagKeys(input.Tags ?? []),
+            'iam:PassRole': arn('iam', { account: context.account, region: '' }, `role/${input.IamRole}`),
+          },
+        }),
+        handle: createActivation,
+      },
+      DescribeActivations: { authorize: anywhere, handle: describeActivations },
+      DeleteActivation: { authorize: anywhere, handle: deleteActivation },
+      RegisterManagedInstance: {
+        authentication: 'anonymous', // the activation code is the proof
+        authorize: () => ({ resources: [] }),
+        handle: registerManagedInstance,
+      },
+      RequestManagedInstanceRoleToken: {
+        authentication: 'node-key',
+        authorize: itself,
+        handle: requestManagedInstanceRoleToken,
+      },
+      UpdateManagedInstancePublicKey: {
+        authentication: 'node-key',
+        authorize: itself,
+        handle: updateManagedInstancePublicKey,
+      },
+      UpdateInstanceInformation: {
+        authorize: (input, context) => ({ resources: [nodeArn(context, input.InstanceId)] }),
+        handle: updateInstanceInformation,
+      },
+      DescribeInstanceInformation: { authorize: anywhere, handle: describeInstanceInformation },
+      GetConnectionStatus: {
+        authorize: (input, context) => ({ resources: [nodeArn(context, input.Target)] }),
+        handle: getConnectionStatus,
+      },
+      DeregisterManagedInstance: {
+        authorize: (input, context) => ({ resources: [nodeArn(context, input.InstanceId)] }),
+        async handle(context, input) {
+          await context.transaction(async (transaction) => {
+            if (!(await store.deleteNode(transaction.sql, transaction, input.InstanceId)))
+              throw new AwsError('InvalidInstanceId', `The node ${input.InstanceId} is not registered.`)
+            await revokeNode(transaction, input.InstanceId)
+            await deleteTags(transaction, 'ManagedInstance', [input.InstanceId])
+            await forgetNode(transaction, input.InstanceId)
+          })
+          return {}
+        },
+      },
+    },
+  },
+  taggable: {
+    ManagedInstance: {
+      arn: nodeArn,
+      resolve: (context, nodeId) => store.holdNode(context.sql, context, nodeId),
+    },
+  },
+  start: (host) => ({ nodeKeys: nodeKeyVerifier(host) }),
+}
+
+export interface TargetNode {
+  nodeId: string
+  /** As the node's agent told it; null until its first full ping. */
+  platformType: string | null
+}
+
+/** Of these ids, the registered nodes. */
+export const findNodes = (context: Context, nodeIds: string[]): Promise<TargetNode[]> =>
+  store.readPlatforms(context.sql, context, nodeIds)
+
+/**
+ * The nodes that match every one of the targets: `InstanceIds`, `tag:<key>` (any of the values; none given: has the
+ * tag) or `tag-key` (any of the keys).
+ */
+export async function resolveTargets(
+  context: Context,
+  targets: { Key?: string; Values?: string[] }[],
+): Promise<TargetNode[]> {
+  let matching: Set<string> | undefined
+  for (const { Key = '', Values = [] } of targets) {
+    const found = new Set(await matchTarget(context, Key, Values))
+    matching = matching ? new Set([...matching].filter((nodeId) => found.has(nodeId))) : found
+  }
+  return findNodes(context, [...(matching ?? [])])
+}
+
+async function matchTarget(context: Context, key: string, values: string[]): Promise<string[]> {
+  if (key.toLowerCase() === 'instanceids') return values
+  if (key.startsWith('tag:')) return taggedNodes(context, tagFilter(key, values))
+  if (key === 'tag-key') return taggedNodes(context, ...values.map((name) => ({ key: name })))
+  throw new AwsError(
+    'InvalidParameters',
+    `The target key ${key} is not supported: use InstanceIds, tag:<key> or tag-key.`,
+  )
+}

@@ -1,0 +1,69 @@
+/** Pure decisions about nodes and activations. */
+import { createPublicKey } from 'node:crypto'
+import { AwsError, validation } from '../../platform/errors.ts'
+
+/** Days that an activation lives when its creator names no end, and at most (AWS: 24 hours and 30 days). */
+export const DEFAULT_ACTIVATION_HOURS = 24
+export const MAX_ACTIVATION_DAYS = 30
+/** Nodes one activation may register when its creator names no limit. */
+export const DEFAULT_REGISTRATION_LIMIT = 1
+
+/**
+ * Minutes without a sign of life after which a node without an open control channel is shown as ConnectionLost. Agents
+ * ping every 5 minutes; AWS gives no figure. 15 minutes are three missed pings.
+ */
+export const CONNECTION_LOST_MINUTES = 15
+
+/** The tag by which an activation lets a machine that is known elsewhere keep its id. */
+export const NODE_ID_TAG = 'musterbook:node-id'
+const NODE_ID = /^(i-([0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17})$/
+
+export const isNodeId = (text: string): boolean => NODE_ID.test(text)
+
+/** The id that an activation's tags ask for, if they ask for one. Throws ValidationException when it cannot be given. */
+export function wantedNodeId(tags: { Key?: string; Value?: string }[], registrationLimit: number): string | undefined {
+  const wanted = tags.find((tag) => tag.Key === NODE_ID_TAG)?.Value
+  if (wanted === undefined) return undefined
+  if (!isNodeId(wanted))
+    throw validation(
+      `The value of the tag ${NODE_ID_TAG} must be a node id such as i-1234567890abcdef0: '${wanted}' is none.`,
+    )
+  if (registrationLimit !== 1)
+    throw validation(`An activation with the tag ${NODE_ID_TAG} registers one node: its RegistrationLimit must be 1.`)
+  return wanted
+}
+
+export function activationEnd(wanted: Date | undefined, now: Date): Date {
+  const end = wanted ?? new Date(now.getTime() + DEFAULT_ACTIVATION_HOURS * 3_600_000)
+  if (end <= now) throw new AwsError('ValidationException', 'The expiration date must be in the future.')
+  if (end.getTime() > now.getTime() + MAX_ACTIVATION_DAYS * 86_400_000)
+    throw validation(`The expiration date can't be more than ${MAX_ACTIVATION_DAYS} days in the future.`)
+  return end
+}
+
+const LEAST_RSA_BITS = 2_048
+
+/** The DER of a node's RSA public key as agents send it: base 64 of SubjectPublicKeyInfo. Throws InvalidPublicKey. */
+export function parsePublicKey(text: string): Buffer {
+  const der = Buffer.from(text, 'base64')
+  try {
+    const key = createPublicKey({ key: der, format: 'der', type: 'spki' })
+    if (key.asymmetricKeyType !== 'rsa' || (key.asymmetricKeyDetails?.modulusLength ?? 0) < LEAST_RSA_BITS)
+      throw new Error('not an RSA key of at least 2048 bits')
+  } catch {
+    throw new AwsError(
+      'InvalidPublicKey',
+      'The public key is not a base 64 encoded RSA public key of at least 2048 bits.',
+    )
+  }
+  return der
+}
+
+export type PingStatus = 'Online' | 'ConnectionLost'
+
+/** Online: a control channel is open, or the node has pinged within CONNECTION_LOST_MINUTES. */
+export function pingStatus(lastPing: Date | undefined, connected: boolean, now: Date): PingStatus {
+  if (connected) return 'Online'
+  if (lastPing && now.getTime() - lastPing.getTime() <= CONNECTION_LOST_MINUTES * 60_000) return 'Online'
+  return 'ConnectionLost'
+}

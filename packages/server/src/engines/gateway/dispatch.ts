@@ -1,0 +1,161 @@
+/**
+ * From the bytes of an AWS JSON request to the bytes of its answer: target → authenticate → decode and check → authorize
+ * → handle → encode, then the observers. The one place that turns errors into answers: what is not an AwsError is a
+ * defect, is logged with its request id, and leaves as InternalServerError without a word of its own.
+ */
+import { assertModelled, decode, encode } from '../../contract/check.ts'
+import { errorBody } from '../../contract/errors.ts'
+import { findOperation, isModelled } from '../../contract/model.ts'
+import type { ServiceName } from '../../contract/types.ts'
+import { anonymous } from '../../platform/caller.ts'
+import type { Access, Authorizer, Observer } from '../../platform/capability.ts'
+import type { Context } from '../../platform/context.ts'
+import { AwsError } from '../../platform/errors.ts'
+import type { Logger } from '../../platform/log.ts'
+import type { Registry } from '../../platform/registry.ts'
+import type { Authenticated, Authenticator, SignedRequest } from './authenticate.ts'
+import type { Metrics } from './metrics.ts'
+
+/** X-Amz-Target's prefix of each service. */
+const TARGETS: Record<string, ServiceName> = {
+  AmazonSSM: 'ssm',
+  EC2WindowsMessageDeliveryService: 'ec2messages',
+}
+
+export interface Request extends SignedRequest {
+  requestId: string
+  sourceIp: string
+  userAgent: string
+  target: string | undefined
+}
+
+export interface Answer {
+  status: number
+  contentType: string
+  body: string
+}
+
+export interface Dispatch {
+  registry: Registry
+  authenticator: Authenticator
+  authorizer: Authorizer
+  metrics: Metrics
+  observers: Observer[]
+  log: Logger
+  /** The region of requests that carry no signature. */
+  region: string
+  /** Checks every answer and every error against the model: on in test runs. */
+  strict: boolean
+  contextFor(request: Request, authenticated: Authenticated): Context
+  now(): number
+}
+
+const CONTENT_TYPE = 'application/x-amz-json-1.1'
+
+export async function dispatch(gate: Dispatch, request: Request): Promise<Answer> {
+  const [service, name] = readTarget(request.target)
+  const label = service && isModelled(service, name) ? name : 'unknown'
+  const started = gate.now()
+  try {
+    if (!service || label === 'unknown') throw unknownOperation(request.target)
+    const body = await answer(gate, request, service, name, started)
+    gate.metrics.answered(service, label, '', (gate.now() - started) / 1000)
+    return { status: 200, contentType: CONTENT_TYPE, body }
+  } catch (error) {
+    const known = error instanceof AwsError ? error : internal(gate, request, error)
+    gate.metrics.answered(service ?? 'unknown', label, known.name, (gate.now() - started) / 1000)
+    const { status, body } = errorBody(service ?? 'ssm', known.name, known.message, known.members)
+    return { status, contentType: CONTENT_TYPE, body }
+  }
+}
+
+function readTarget(target: string | undefined): [ServiceName | undefined, string] {
+  const dot = target?.indexOf('.') ?? -1
+  if (!target || dot < 0) return [undefined, '']
+  const prefix = target.slice(0, dot)
+  return [Object.hasOwn(TARGETS, prefix) ? TARGETS[prefix] : undefined, target.slice(dot + 1)]
+}
+
+const unknownOperation = (target: string | undefined) =>
+  new AwsError(
+    'UnknownOperationException',
+    target
+      ? `There is no operation ${target.slice(0, 128)}.`
+      : 'The request names no operation: X-Amz-Target is missing.',
+  )
+
+async function answer(
+  gate: Dispatch,
+  request: Request,
+  service: ServiceName,
+  name: string,
+  started: number,
+): Promise<string> {
+  const operation = gate.registry.operation(service, name)
+  const authenticated = await authenticate(gate, request, service, operation?.authentication ?? 'sigv4')
+  const context = gate.contextFor(request, authenticated)
+  if (!operation)
+    throw new AwsError(
+      'UnknownOperationException',
+      `Musterbook does not implement ${service}:${name} yet. It is a real operation of AWS; see docs/compatibility.md.`,
+    )
+  const model = findOperation(service, name)!
+  let input: unknown
+  let output: unknown
+  let failure: AwsError | undefined
+  try {
+    input = decode(model, parseBody(request.body))
+    await authorize(gate, context, `${service}:${name}`, await operation.authorize(input, context))
+    output = await operation.handle(context, input)
+    return encode(model as never, output, { strict: gate.strict })
+  } catch (error) {
+    failure = error instanceof AwsError ? error : internal(gate, request, error)
+    if (gate.strict && failure.name !== 'InternalServerError') assertModelled(model, failure.name)
+    throw failure
+  } finally {
+    const error = failure && { name: failure.name, message: failure.message }
+    const milliseconds = gate.now() - started
+    for (const observe of gate.observers)
+      observe({ context, service, operation: name, input, output, error, milliseconds })
+  }
+}
+
+async function authenticate(
+  gate: Dispatch,
+  request: Request,
+  service: string,
+  kind: 'sigv4' | 'anonymous' | 'node-key',
+): Promise<Authenticated> {
+  if (kind === 'anonymous') return { caller: anonymous, region: gate.region }
+  return kind === 'node-key' ? gate.authenticator.nodeKey(request, service) : gate.authenticator.sigv4(request, service)
+}
+
+export async function authorize(
+  gate: Pick<Dispatch, 'authorizer'>,
+  context: Context,
+  action: string,
+  access: Access | Access[],
+): Promise<void> {
+  for (const one of Array.isArray(access) ? access : [access]) {
+    if (one.resources.length === 0) continue
+    const refusal = await gate.authorizer.decide(context.caller, { ...one, action: one.action ?? action }, context)
+    if (refusal !== undefined) throw new AwsError('AccessDeniedException', refusal)
+  }
+}
+
+function parseBody(body: Uint8Array): unknown {
+  if (body.length === 0) return {}
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body))
+  } catch {
+    throw new AwsError('SerializationException', 'The body of the request is not JSON in UTF-8.')
+  }
+}
+
+function internal(gate: Dispatch, request: Request, error: unknown): AwsError {
+  gate.log.error(
+    { err: error, requestId: request.requestId, target: request.target },
+    'an operation failed by a defect',
+  )
+  return new AwsError('InternalServerError', `An internal error occurred. Request id ${request.requestId}.`)
+}

@@ -1,0 +1,135 @@
+/**
+ * Where a received request goes: the AWS JSON protocol at `/`, or a route or WebSocket that a capability declared. Routes
+ * and upgrades are signed like operations, for the service they say.
+ */
+import type { ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { PayloadError } from '@musterbook/wire'
+import { WebSocketServer } from 'ws'
+import { anonymous } from '../../platform/caller.ts'
+import type { Route, Socket } from '../../platform/capability.ts'
+import type { Context } from '../../platform/context.ts'
+import { AwsError } from '../../platform/errors.ts'
+import { authorize, type Dispatch, dispatch, type Request } from './dispatch.ts'
+import type { Doors, Received } from './listener.ts'
+
+/** Bytes of one WebSocket message; agents send 142,000 at most. */
+const MAX_MESSAGE_BYTES = 1024 * 1024
+
+export function openDoors(gate: Dispatch, routes: Route[], sockets: Socket[], ready: () => Promise<boolean>): Doors {
+  const webSockets = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: MAX_MESSAGE_BYTES,
+    clientTracking: false,
+  })
+  return {
+    ready,
+    async request(received, response) {
+      if (received.path === '/' && received.method === 'POST') return dispatch(gate, requestOf(received))
+      for (const route of routes) {
+        const match = route.method === received.method ? route.path.exec(received.path) : null
+        if (match) return serveRoute(gate, route, received, match.slice(1), response)
+      }
+      return {
+        status: 404,
+        contentType: 'application/x-amz-json-1.1',
+        body: '{"__type":"UnknownOperationException","message":"There is nothing at this path."}',
+      }
+    },
+    async upgrade(received, socket, head) {
+      for (const candidate of sockets) {
+        const match = candidate.path.exec(received.path)
+        if (match) return open(gate, webSockets, candidate, received, match.slice(1), socket, head)
+      }
+      refuse(socket, 404, 'There is nothing at this path.')
+    },
+  }
+}
+
+const requestOf = (received: Received): Request => ({ ...received, target: targetOf(received) })
+
+function targetOf(received: Received): string | undefined {
+  const header = received.raw.headers['x-amz-target']
+  return typeof header === 'string' ? header : undefined
+}
+
+async function admit(gate: Dispatch, door: Route | Socket, received: Received, params: string[]): Promise<Context> {
+  const request = requestOf(received)
+  const authenticated =
+    door.signedFor === 'open'
+      ? { caller: anonymous, region: gate.region }
+      : await gate.authenticator.sigv4(request, door.signedFor)
+  const context = gate.contextFor(request, authenticated)
+  const access = door.authorize(context, params)
+  await authorize(gate, context, access.action ?? '', access)
+  return context
+}
+
+async function serveRoute(
+  gate: Dispatch,
+  route: Route,
+  received: Received,
+  params: string[],
+  response: ServerResponse,
+) {
+  try {
+    const context = await admit(gate, route, received, params)
+    return await route.handle(context, { params, body: received.body, raw: received.raw, response })
+  } catch (error) {
+    const known = asAwsError(gate, received, error)
+    const status = known.name === 'InternalServerError' ? 500 : known.name === 'AccessDeniedException' ? 403 : 400
+    // Agents look for the literal text `<AccessDeniedException>` in what ssmmessages answers.
+    return {
+      status,
+      contentType: 'application/xml',
+      body: `<${known.name}><Message>${escapeXml(known.message)}</Message></${known.name}>`,
+    }
+  }
+}
+
+async function open(
+  gate: Dispatch,
+  webSockets: WebSocketServer,
+  door: Socket,
+  received: Received,
+  params: string[],
+  socket: Duplex,
+  head: Buffer,
+): Promise<void> {
+  let context: Context
+  try {
+    context = await admit(gate, door, received, params)
+  } catch (error) {
+    const known = asAwsError(gate, received, error)
+    gate.metrics.refused('upgrade')
+    return refuse(
+      socket,
+      known.name === 'InternalServerError' ? 500 : 403,
+      `<${known.name}>${escapeXml(known.message)}</${known.name}>`,
+    )
+  }
+  webSockets.handleUpgrade(received.raw, socket, head, (webSocket) => {
+    gate.metrics.openSockets.inc()
+    webSocket.once('close', () => gate.metrics.openSockets.dec())
+    webSocket.on('error', () => webSocket.terminate()) // bad frames end the connection, nothing else
+    door.open(context, webSocket, params)
+  })
+}
+
+function asAwsError(gate: Dispatch, received: Received, error: unknown): AwsError {
+  if (error instanceof AwsError) return error
+  if (error instanceof PayloadError) return new AwsError('SerializationException', error.message)
+  gate.log.error({ err: error, requestId: received.requestId, path: received.path }, 'a route failed by a defect')
+  return new AwsError('InternalServerError', `An internal error occurred. Request id ${received.requestId}.`)
+}
+
+function refuse(socket: Duplex, status: number, body: string): void {
+  const reason = status === 404 ? 'Not Found' : status === 403 ? 'Forbidden' : 'Internal Server Error'
+  socket.end(
+    `HTTP/1.1 ${status} ${reason}\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  )
+}
+
+const ESCAPES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;' }
+const escapeXml = (text: string) => text.replace(/[&<>]/g, (character) => ESCAPES[character]!)

@@ -1,0 +1,150 @@
+/**
+ * A server process: from a database and a root key to listening sockets, as one value that stops when it is disposed.
+ * Several of these on one database are the normal case.
+ */
+
+import { openInstallation, type RootCredentials } from './capabilities/identity/index.ts'
+import { capabilities } from './capabilities.ts'
+import { type Authenticated, createAuthenticator } from './engines/gateway/authenticate.ts'
+import type { Dispatch, Request } from './engines/gateway/dispatch.ts'
+import { openDoors } from './engines/gateway/doors.ts'
+import { type Listener, listen } from './engines/gateway/listener.ts'
+import { createMetrics } from './engines/gateway/metrics.ts'
+import { startWork, type Work } from './engines/work/driver.ts'
+import type { Scope } from './platform/arn.ts'
+import { anonymous, type Caller } from './platform/caller.ts'
+import type { Host, NodeMessageHandler, Observer, Running, Settings } from './platform/capability.ts'
+import { type Clock, systemClock } from './platform/clock.ts'
+import { Closing } from './platform/closing.ts'
+import { type Context, type Ground, transactional, type WorkContext } from './platform/context.ts'
+import { connectDatabase, type Database, type DatabaseAddress } from './platform/database.ts'
+import { uuid } from './platform/ids.ts'
+import type { Logger } from './platform/log.ts'
+import { migrate } from './platform/migrate.ts'
+import { gather } from './platform/registry.ts'
+import { createSealer } from './platform/seal.ts'
+import { openWakes } from './platform/wake.ts'
+
+export interface ServerOptions {
+  database: DatabaseAddress
+  rootKey: Uint8Array
+  region: string
+  /** The account of a new installation; generated when absent. */
+  account?: string
+  /** Root credentials of a new installation; generated when absent. */
+  rootCredentials?: { accessKeyId: string; secretAccessKey: string }
+  host: string
+  port: number
+  tlsPort?: number
+  tls?: { key: string; cert: string }
+  maxConnections: number
+  settings: Pick<Settings, 'maxStandardParameters' | 'maxAdvancedParameters'>
+  log: Logger
+  clock?: Clock
+  /** Checks every answer against the model: on in test runs. */
+  strict?: boolean
+}
+
+export interface ServerProcess extends AsyncDisposable {
+  listener: Listener
+  root: RootCredentials
+  ground: Ground
+  database: Database
+  work: Work
+}
+
+export async function startServer(options: ServerOptions): Promise<ServerProcess> {
+  await using undo = new Closing()
+  const { log, clock = systemClock } = options
+  const database = connectDatabase(options.database, 'musterbook')
+  undo.defer(() => database.end({ timeout: 5 }))
+  await migrate(database, capabilities)
+
+  const processId = uuid()
+  const wakes = undo.use(await openWakes(database, processId, log))
+  const stopping = new AbortController()
+  const base = {
+    sql: database,
+    sealer: createSealer(options.rootKey),
+    log,
+    now: () => clock.now(),
+    wake: (topic: string, key?: string) => wakes.post(topic, key),
+  }
+  const ground: Ground = transactional(database, base)
+  const root = await openInstallation(ground, {
+    account: options.account,
+    region: options.region,
+    ...options.rootCredentials,
+  })
+
+  const contextFor = (
+    scope: Scope,
+    caller: Caller,
+    request: Pick<Request, 'requestId' | 'sourceIp' | 'userAgent'>,
+  ): Context => {
+    const { requestId, sourceIp, userAgent } = request
+    const { account, region } = scope
+    return transactional(database, { ...base, account, region, caller, requestId, sourceIp, userAgent })
+  }
+  const registry = gather(capabilities)
+  const nodeMessages = new Map<string, NodeMessageHandler>()
+  const host: Host = transactional(database, {
+    ...base,
+    processId,
+    clock,
+    signal: stopping.signal,
+    settings: { ...options.settings, account: root.account, region: options.region },
+    nodeMessages,
+    onWake: (topic: string, listener: (key: string | undefined) => void) => wakes.on(topic, listener),
+    contextFor: (scope: Scope, caller: Caller = anonymous) =>
+      contextFor(scope, caller, { requestId: uuid(), sourceIp: '', userAgent: '' }),
+  })
+  const running: Running[] = []
+  for (const capability of capabilities) {
+    const started = await capability.start?.(host)
+    if (!started) continue
+    running.push(started)
+    undo.defer(async () => started.close?.())
+    for (const [type, handler] of Object.entries(started.nodeMessages ?? {})) nodeMessages.set(type, handler)
+  }
+
+  const metrics = createMetrics()
+  const gate: Dispatch = {
+    registry,
+    authenticator: createAuthenticator(one(running, 'credentials'), one(running, 'nodeKeys'), () => clock.now()),
+    authorizer: one(running, 'authorizer'),
+    metrics,
+    observers: running.flatMap((part): Observer[] => part.observers ?? []),
+    log,
+    region: options.region,
+    strict: options.strict ?? false,
+    contextFor: (request: Request, { caller, region }: Authenticated) =>
+      contextFor({ account: caller.account, region }, caller, request),
+    now: () => performance.now(),
+  }
+  const doors = openDoors(
+    gate,
+    running.flatMap((part) => part.routes ?? []),
+    running.flatMap((part) => part.sockets ?? []),
+    () =>
+      database`select 1`.then(
+        () => true,
+        () => false,
+      ),
+  )
+  const listener = undo.use(
+    await listen({ ...options, tlsPort: options.tls ? options.tlsPort : undefined, log, metrics }, doors),
+  )
+  const workContext: WorkContext = transactional(database, { ...base, processId, signal: stopping.signal })
+  const work = undo.use(startWork({ clock, log, context: workContext, onWake: host.onWake }, registry.reconcilers))
+  undo.defer(async () => stopping.abort())
+  const parts = undo.move()
+  return { listener, root, ground, database, work, [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose]() }
+}
+
+/** What exactly one capability provides. */
+function one<Part extends keyof Running>(running: Running[], part: Part): NonNullable<Running[Part]> {
+  const [found, second] = running.filter((each) => each[part] !== undefined)
+  if (!found || second) throw new Error(`exactly one capability must provide ${part}`)
+  return found[part]!
+}

@@ -1,0 +1,38 @@
+/**
+ * Gathers what the capabilities declare into what the engines are handed, and refuses to start on a contradiction:
+ * an operation declared twice, one that the model does not know, one that declares no permissions.
+ */
+import { isModelled } from '../contract/model.ts'
+import type { ServiceName } from '../contract/types.ts'
+import type { Capability, Operation, Reconciler } from './capability.ts'
+
+export type AnyOperation = Operation<unknown, unknown>
+
+export interface Registry {
+  operation(service: ServiceName, name: string): AnyOperation | undefined
+  operations: { service: ServiceName; name: string; capability: string }[]
+  reconcilers: Reconciler[]
+}
+
+export function gather(capabilities: Capability[]): Registry {
+  const byName = new Map<string, AnyOperation>()
+  const operations: Registry['operations'] = []
+  for (const capability of capabilities) {
+    for (const [service, table] of Object.entries(capability.operations ?? {}) as [ServiceName, object][]) {
+      for (const [name, operation] of Object.entries(table) as [string, AnyOperation][]) {
+        const id = `${service}:${name}`
+        if (byName.has(id)) throw new Error(`${id} is declared twice, the second time by ${capability.name}`)
+        if (!isModelled(service, name))
+          throw new Error(`${capability.name} declares ${id}, which the model does not know`)
+        if (typeof operation.authorize !== 'function') throw new Error(`${id} declares no permissions`)
+        byName.set(id, operation)
+        operations.push({ service, name, capability: capability.name })
+      }
+    }
+  }
+  return {
+    operation: (service, name) => byName.get(`${service}:${name}`),
+    operations,
+    reconcilers: capabilities.flatMap((capability) => capability.reconcilers ?? []),
+  }
+}
