@@ -13,6 +13,7 @@ export default defineConfig({
   plugins: [sqlAsText],
   test: {
     include: ['packages/*/src/**/*.test.ts', 'tests/**/*.test.ts'],
+    globalSetup: ['packages/testbed/src/global-setup.ts'],
     testTimeout: 60_000,
     hookTimeout: 120_000,
     maxWorkers: 2,

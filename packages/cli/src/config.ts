@@ -1,0 +1,383 @@
+/**
+ * The settings of the one binary: each a flag with an environment twin, parsed here and nowhere else. `--help` is made
+ * from this table. A bad value is one line that names the setting.
+ */
+import { existsSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { isAbsolute, join, resolve } from 'node:path'
+import type { LogLevel } from '@musterbook/server'
+
+export const COMMANDS = {
+  up: 'run everything: PostgreSQL, the control plane, and this machine as the first node (what npm start does)',
+  serve: 'run the control plane alone',
+  agent: 'run the agent of a node; the first time with an activation (--activation-id, --activation-code)',
+  enroll: 'make an activation and print the command that turns a machine into a node',
+  migrate: 'bring the database up to date and stop',
+} as const
+export type Command = keyof typeof COMMANDS
+
+interface Setting {
+  flag: string
+  variable: string
+  /** What stands for the value in --help; absent: a switch. */
+  value?: string
+  help: string
+  fallback?: string
+  commands: readonly Command[]
+}
+
+/** pino's, from the least to the most silent. Named here, so that --help loads nothing else. */
+const LOG_LEVELS: readonly LogLevel[] = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
+
+const SERVER = ['up', 'serve'] as const
+const DATABASE = ['up', 'serve', 'migrate'] as const
+const ALL = ['up', 'serve', 'agent', 'enroll', 'migrate'] as const
+
+export const SETTINGS = {
+  data: {
+    flag: 'data',
+    variable: 'MUSTERBOOK_DATA',
+    value: 'folder',
+    help: 'the data folder',
+    fallback: '/var/lib/musterbook for root, otherwise ~/.local/share/musterbook',
+    commands: ALL,
+  },
+  host: {
+    flag: 'host',
+    variable: 'MUSTERBOOK_HOST',
+    value: 'address',
+    help: 'the address to listen on; 0.0.0.0 for every one',
+    fallback: '127.0.0.1',
+    commands: SERVER,
+  },
+  port: {
+    flag: 'port',
+    variable: 'MUSTERBOOK_PORT',
+    value: 'port',
+    help: 'the port of the AWS endpoint over HTTP',
+    fallback: '8770',
+    commands: SERVER,
+  },
+  tlsPort: {
+    flag: 'tls-port',
+    variable: 'MUSTERBOOK_TLS_PORT',
+    value: 'port',
+    help: 'the port of the same over TLS, which nodes dial',
+    fallback: '8771',
+    commands: SERVER,
+  },
+  hostNames: {
+    flag: 'host-names',
+    variable: 'MUSTERBOOK_HOST_NAMES',
+    value: 'names',
+    help: 'further names and addresses for the server certificate, separated by commas',
+    fallback: 'none',
+    commands: SERVER,
+  },
+  noAgent: {
+    flag: 'no-agent',
+    variable: 'MUSTERBOOK_NO_AGENT',
+    help: 'do not enrol this machine as a node',
+    commands: ['up'],
+  },
+  region: {
+    flag: 'region',
+    variable: 'MUSTERBOOK_REGION',
+    value: 'name',
+    help: 'the region of a new installation, and of this node',
+    fallback: 'us-east-1',
+    commands: ALL,
+  },
+  account: {
+    flag: 'account',
+    variable: 'MUSTERBOOK_ACCOUNT_ID',
+    value: 'id',
+    help: 'the account id of a new installation, 12 digits',
+    fallback: 'chosen at random',
+    commands: SERVER,
+  },
+  databaseUrl: {
+    flag: 'database-url',
+    variable: 'DATABASE_URL',
+    value: 'url',
+    help: 'a PostgreSQL 15 or newer to use instead of the embedded one (better given as a variable: flags show in process lists)',
+    fallback: 'the embedded one',
+    commands: DATABASE,
+  },
+  postgresUser: {
+    flag: 'postgres-user',
+    variable: 'MUSTERBOOK_POSTGRES_USER',
+    value: 'user',
+    help: 'as root: the user that the embedded PostgreSQL runs as',
+    fallback: 'postgres, or nobody',
+    commands: DATABASE,
+  },
+  rootKeyFile: {
+    flag: 'root-key-file',
+    variable: 'MUSTERBOOK_ROOT_KEY_FILE',
+    value: 'file',
+    help: 'the file with the root key, 32 bytes in base 64; processes on one database share it',
+    fallback: '<data>/root.key, made at the first start',
+    commands: SERVER,
+  },
+  rootAccessKeyId: {
+    flag: 'root-access-key-id',
+    variable: 'MUSTERBOOK_ROOT_ACCESS_KEY_ID',
+    value: 'id',
+    help: 'the root access key of a new installation',
+    fallback: 'generated',
+    commands: SERVER,
+  },
+  // No flag: the process list would show it.
+  rootSecretAccessKey: {
+    flag: '',
+    variable: 'MUSTERBOOK_ROOT_SECRET_ACCESS_KEY',
+    value: 'secret',
+    help: 'its secret, 16 characters or more',
+    fallback: 'generated',
+    commands: SERVER,
+  },
+  maxConnections: {
+    flag: 'max-connections',
+    variable: 'MUSTERBOOK_MAX_CONNECTIONS',
+    value: 'number',
+    help: 'connections that are open at a time',
+    fallback: '20000',
+    commands: SERVER,
+  },
+  maxStandardParameters: {
+    flag: 'max-standard-parameters',
+    variable: 'MUSTERBOOK_MAX_STANDARD_PARAMETERS',
+    value: 'number',
+    help: 'standard parameters per account and region',
+    fallback: '10000',
+    commands: SERVER,
+  },
+  maxAdvancedParameters: {
+    flag: 'max-advanced-parameters',
+    variable: 'MUSTERBOOK_MAX_ADVANCED_PARAMETERS',
+    value: 'number',
+    help: 'advanced parameters per account and region',
+    fallback: '100000',
+    commands: SERVER,
+  },
+  endpoint: {
+    flag: 'endpoint',
+    variable: 'MUSTERBOOK_ENDPOINT',
+    value: 'url',
+    help: 'agent: the https address of the control plane to join',
+    fallback: 'https://127.0.0.1:8771',
+    commands: ['agent', 'enroll'],
+  },
+  ca: {
+    flag: 'ca',
+    variable: 'MUSTERBOOK_CA',
+    value: 'file',
+    help: "agent: the control plane's ca.pem",
+    fallback: '<data>/ca.pem where there is one, otherwise the authorities of this system',
+    commands: ['agent', 'enroll'],
+  },
+  activationId: {
+    flag: 'activation-id',
+    variable: 'MUSTERBOOK_ACTIVATION_ID',
+    value: 'id',
+    help: 'agent: the activation that registers this machine, the first time',
+    commands: ['agent'],
+  },
+  activationCode: {
+    flag: 'activation-code',
+    variable: 'MUSTERBOOK_ACTIVATION_CODE',
+    value: 'code',
+    help: 'agent: its code (good for nothing after the registration)',
+    commands: ['agent'],
+  },
+  logLevel: {
+    flag: 'log-level',
+    variable: 'MUSTERBOOK_LOG_LEVEL',
+    value: 'level',
+    help: LOG_LEVELS.join(', '),
+    fallback: 'info for serve and agent, warn for up',
+    commands: ALL,
+  },
+} as const satisfies Record<string, Setting>
+
+type Name = keyof typeof SETTINGS
+
+export class ConfigError extends Error {}
+
+export interface Config {
+  command: Command | 'help' | 'version'
+  helpFor?: Command
+  data: string
+  host: string
+  port: number
+  tlsPort: number
+  hostNames: string[]
+  noAgent: boolean
+  region: string
+  account: string | undefined
+  databaseUrl: string | undefined
+  postgresUser: string | undefined
+  rootKeyFile: string | undefined
+  rootCredentials: { accessKeyId: string; secretAccessKey: string } | undefined
+  maxConnections: number
+  maxStandardParameters: number
+  maxAdvancedParameters: number
+  endpoint: string
+  ca: string | undefined
+  activation: { id: string; code: string } | undefined
+  logLevel: LogLevel
+}
+
+/** Reads arguments and environment. Throws ConfigError with one line for a person. */
+export function readConfig(args: string[], environment: NodeJS.ProcessEnv = process.env): Config {
+  const { words, flags } = readFlags(args)
+  const [word = 'help', ...rest] = words
+  const wantsHelp = flags.get('help') !== undefined || word === 'help'
+  const command = wantsHelp ? 'help' : flags.get('version') !== undefined ? 'version' : asCommand(word)
+  if (command !== 'help' && rest.length > 0) throw new ConfigError(`'${rest[0]}' is one word too many after '${word}'`)
+  const helpFor = wantsHelp ? [word, ...rest].find((each): each is Command => Object.hasOwn(COMMANDS, each)) : undefined
+  const read = reader(flags, environment, command)
+  const data = resolve(read('data', text) ?? defaultData(environment))
+  const config: Config = {
+    command,
+    helpFor,
+    data,
+    host: read('host', text) ?? '127.0.0.1',
+    port: read('port', port) ?? 8770,
+    tlsPort: read('tlsPort', port) ?? 8771,
+    hostNames: (read('hostNames', text) ?? '')
+      .split(',')
+      .map((name) => name.trim())
+      .filter(Boolean),
+    noAgent: read('noAgent', yes) ?? false,
+    region: read('region', region) ?? 'us-east-1',
+    account: read('account', account),
+    databaseUrl: read('databaseUrl', databaseUrl),
+    postgresUser: read('postgresUser', text),
+    rootKeyFile: read('rootKeyFile', text),
+    rootCredentials: rootCredentials(read('rootAccessKeyId', accessKey), read('rootSecretAccessKey', secret)),
+    maxConnections: read('maxConnections', count) ?? 20_000,
+    maxStandardParameters: read('maxStandardParameters', count) ?? 10_000,
+    maxAdvancedParameters: read('maxAdvancedParameters', count) ?? 100_000,
+    endpoint: read('endpoint', httpsUrl) ?? 'https://127.0.0.1:8771',
+    ca: read('ca', text),
+    activation: activation(read('activationId', text), read('activationCode', text)),
+    logLevel: read('logLevel', logLevel) ?? (command === 'up' ? 'warn' : 'info'),
+  }
+  if (config.ca === undefined && existsSync(join(data, 'ca.pem'))) config.ca = join(data, 'ca.pem')
+  return config
+}
+
+function asCommand(word: string): Command {
+  if (Object.hasOwn(COMMANDS, word)) return word as Command
+  throw new ConfigError(`there is no command '${word}': the commands are ${Object.keys(COMMANDS).join(', ')}`)
+}
+
+function defaultData(environment: NodeJS.ProcessEnv): string {
+  if (process.getuid?.() === 0) return '/var/lib/musterbook'
+  const share = environment.XDG_DATA_HOME
+  return join(share && isAbsolute(share) ? share : join(homedir(), '.local/share'), 'musterbook')
+}
+
+const SWITCHES = new Set([
+  'help',
+  'version',
+  ...Object.values(SETTINGS).flatMap((each: Setting) => (each.value ? [] : [each.flag])),
+])
+
+function readFlags(args: string[]): { words: string[]; flags: Map<string, string> } {
+  const known = new Set(Object.values(SETTINGS).flatMap(({ flag }) => (flag ? [flag as string] : [])))
+  const words: string[] = []
+  const flags = new Map<string, string>()
+  for (let at = 0; at < args.length; at++) {
+    const arg = args[at]!
+    if (arg === '-h') flags.set('help', 'true')
+    else if (!arg.startsWith('--')) words.push(arg)
+    else {
+      const [name = '', inline] = split(arg.slice(2))
+      if (!SWITCHES.has(name) && !known.has(name))
+        throw new ConfigError(`there is no setting --${name}: 'musterbook --help' lists them`)
+      const value = inline ?? (SWITCHES.has(name) ? 'true' : args[++at])
+      if (value === undefined) throw new ConfigError(`--${name} needs a value`)
+      flags.set(name, value)
+    }
+  }
+  return { words, flags }
+}
+
+function split(text: string): [string, string | undefined] {
+  const equals = text.indexOf('=')
+  return equals < 0 ? [text, undefined] : [text.slice(0, equals), text.slice(equals + 1)]
+}
+
+/** Flags win over variables. A flag that the command does not know is refused; a variable is left to the others. */
+function reader(flags: Map<string, string>, environment: NodeJS.ProcessEnv, command: Config['command']) {
+  return <T>(name: Name, parse: (text: string) => T): T | undefined => {
+    const setting: Setting = SETTINGS[name]
+    const flag = setting.flag ? flags.get(setting.flag) : undefined
+    const value = flag ?? environment[setting.variable]
+    if (value === undefined || value === '') return undefined
+    const knows = command === 'help' || command === 'version' || setting.commands.includes(command)
+    if (!knows && flag !== undefined) throw new ConfigError(`--${setting.flag} says nothing to '${command}'`)
+    if (!knows) return undefined
+    try {
+      return parse(value)
+    } catch (error) {
+      const where = flag === undefined ? setting.variable : `--${setting.flag} (${setting.variable})`
+      throw new ConfigError(`${where} ${error instanceof Error ? error.message : error}`)
+    }
+  }
+}
+
+const wrong = (message: string): never => {
+  throw new Error(message)
+}
+const text = (value: string) => value
+const yes = (value: string) =>
+  ['true', '1', 'yes'].includes(value)
+    ? true
+    : ['false', '0', 'no'].includes(value)
+      ? false
+      : wrong(`is '${value}': it must be true or false`)
+const number = (value: string, from: number, to: number) =>
+  /^\d{1,10}$/.test(value) && Number(value) >= from && Number(value) <= to
+    ? Number(value)
+    : wrong(`is '${value}': it must be a number from ${from} to ${to}`)
+const port = (value: string) => number(value, 0, 65_535)
+const count = (value: string) => number(value, 1, 1_000_000_000)
+const region = (value: string) =>
+  /^[a-z0-9-]{1,63}$/.test(value) ? value : wrong(`is '${value}': a region is made of a-z, 0-9 and -`)
+const account = (value: string) =>
+  /^\d{12}$/.test(value) ? value : wrong(`is '${value}': an account id has 12 digits`)
+const accessKey = (value: string) =>
+  /^\w{16,128}$/.test(value) ? value : wrong(`is '${value}': an access key id has 16 to 128 letters and digits`)
+const secret = (value: string) =>
+  value.length >= 16 && value.length <= 256 ? value : wrong('must have 16 to 256 characters')
+const databaseUrl = (value: string) =>
+  /^postgres(ql)?:\/\//.test(value) && URL.canParse(value)
+    ? value
+    : wrong('must look like postgres://user:password@host:5432/database')
+const httpsUrl = (value: string) =>
+  value.startsWith('https://') && URL.canParse(value)
+    ? new URL(value).origin
+    : wrong(`is '${value}': it must look like https://host:port`)
+const logLevel = (value: string) =>
+  (LOG_LEVELS as readonly string[]).includes(value)
+    ? (value as LogLevel)
+    : wrong(`is '${value}': it must be one of ${LOG_LEVELS.join(', ')}`)
+
+function rootCredentials(accessKeyId: string | undefined, secretAccessKey: string | undefined) {
+  if (accessKeyId && secretAccessKey) return { accessKeyId, secretAccessKey }
+  if (accessKeyId || secretAccessKey)
+    throw new ConfigError(
+      'MUSTERBOOK_ROOT_ACCESS_KEY_ID and MUSTERBOOK_ROOT_SECRET_ACCESS_KEY go together: give both or neither',
+    )
+  return undefined
+}
+
+function activation(id: string | undefined, code: string | undefined) {
+  if (id && code) return { id, code }
+  if (id || code) throw new ConfigError('--activation-id and --activation-code go together: give both or neither')
+  return undefined
+}

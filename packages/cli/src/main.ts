@@ -1,0 +1,73 @@
+/** The one binary: reads its settings, then loads only the part that its command needs. */
+import { type Config, ConfigError, readConfig } from './config.ts'
+import { help } from './help.ts'
+
+const STARTED = Date.now() - process.uptime() * 1000
+
+async function main(args: string[]): Promise<void> {
+  const config = readConfig(args)
+  switch (config.command) {
+    case 'help':
+      process.stdout.write(help(config.helpFor))
+      return
+    case 'version':
+      process.stdout.write(`${process.env.npm_package_version ?? '0.1.0'}\n`)
+      return
+    case 'agent': {
+      const { becomeAgent } = await import('./agent.ts')
+      return becomeAgent(config)
+    }
+    case 'enroll': {
+      const { enroll } = await import('./enroll.ts')
+      process.stdout.write(await enroll(config))
+      return
+    }
+    case 'migrate': {
+      const { runMigrations } = await import('./migrate.ts')
+      process.stdout.write(await runMigrations(config))
+      return
+    }
+    default:
+      return runServer(config)
+  }
+}
+
+async function runServer(config: Config): Promise<void> {
+  const stop = new AbortController()
+  const asked = new Promise<void>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
+      process.on(signal, () => {
+        stop.abort(new Error(`stopped by ${signal}`))
+        resolve()
+      })
+  })
+  const { up } = await import('./up.ts')
+  const running = await up({ ...config, noAgent: config.noAgent || config.command === 'serve' }, stop.signal)
+  const { greet } = await import('./greeting.ts')
+  void greet(config, running, STARTED)
+  const failure = await Promise.race([asked, running.serving.failed])
+  await running[Symbol.asyncDispose]()
+  if (failure !== undefined) throw new ConfigError(failure)
+}
+
+/** Errors for a person are one line; anything else is a defect and shows where it comes from. */
+function explain(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const forPeople = ['ConfigError', 'PostgresStartError', 'ListenError', 'InstallationError', 'MigrationError']
+  if (forPeople.includes(error.constructor.name) || forPeople.includes(error.name)) return error.message
+  const code = (error as NodeJS.ErrnoException).code
+  if (code === 'ECONNREFUSED' || code === 'ENOTFOUND' || code === 'CONNECT_TIMEOUT')
+    return `the database or the server does not answer (${error.message}): check DATABASE_URL or --endpoint`
+  return error.stack ?? error.message
+}
+
+main(process.argv.slice(2)).then(
+  () => {
+    // The agent goes on by itself; everything else has ended.
+    if (process.argv[2] !== 'run') process.exitCode ??= 0
+  },
+  (error: unknown) => {
+    process.stderr.write(`musterbook: ${explain(error)}\n`)
+    process.exit(1)
+  },
+)

