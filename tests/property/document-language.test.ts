@@ -152,7 +152,7 @@ describe('any text', () => {
           }
         },
       ),
-      { numRuns: 1_500 },
+      { numRuns: 600 },
     )
   })
 
