@@ -16,7 +16,9 @@ import {
   toJson,
 } from '@musterbook/document'
 import { arn, type Scope } from '../../platform/arn.ts'
+import type { Access } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
+import { tagsOf } from '../tags/index.ts'
 import {
   type DocumentType,
   hashOf,
@@ -92,6 +94,26 @@ export function documentArn(scope: Scope, reference: string): string {
   const name = reference.replace(/:.*$/s, '')
   return arn('ssm', { account: isAmazonName(name) ? '' : scope.account, region: scope.region }, `document/${name}`)
 }
+
+/** What running or reading this document asks for: its ARN and, where the account owns it, its tags as condition keys. */
+export async function documentAccess(context: Context, reference: string): Promise<Access> {
+  const resource = documentArn(context, reference)
+  const own = documentArn(context, '')
+  if (!resource.startsWith(own)) return { resources: [resource] }
+  const name = resource.slice(own.length)
+  const keys: Record<string, string> = {}
+  for (const { Key, Value } of (await tagsOf(context, 'Document', [name])).get(name) ?? []) {
+    keys[`aws:ResourceTag/${Key}`] = Value
+    keys[`ssm:resourceTag/${Key}`] = Value
+  }
+  return { resources: [resource], keys }
+}
+
+/** Where a stored document lies: its owner's scope and the name it has there. */
+export const ownerOf = (context: Scope, found: FoundVersion): { scope: Scope; name: string } => ({
+  scope: { account: found.owner, region: context.region },
+  name: found.name.slice(found.name.indexOf('/') + 1),
+})
 
 /**
  * One version; `version` and `versionName` must both fit when both are given. InvalidDocument, InvalidDocumentVersion.
