@@ -1,4 +1,8 @@
-/** SQL of commands. Whoever changes invocations locks their command's row first, so that no two writers wait for each other. */
+/**
+ * SQL of commands. Lists go in as text arrays and are cast row by row: the driver takes an array of booleans or dates for
+ * one of them. Whoever changes invocations locks their command's row first, so that no two writers wait for each
+ * other.
+ */
 import type { Scope } from '../../platform/arn.ts'
 import type { Sql } from '../../platform/database.ts'
 import type { CommandState } from './rules.ts'
@@ -57,10 +61,11 @@ export async function insertCommand(sql: Sql, command: NewCommand, invocations: 
     )
     insert into command_invocations
       (account, region, command_id, node_id, position, status, status_details, requested_at, completed_at)
-    select c.account, c.region, c.command_id, i.node_id, i.position, i.status, i.status_details, c.requested_at, i.completed_at
+    select c.account, c.region, c.command_id, i.node_id, i.position, i.status, i.status_details, c.requested_at,
+      i.completed_at::timestamptz
     from command c, unnest(
       ${invocations.map((i) => i.nodeId)}::text[], ${invocations.map((i) => i.status)}::text[],
-      ${invocations.map((i) => i.statusDetails)}::text[], ${invocations.map((i) => i.completedAt)}::timestamptz[]
+      ${invocations.map((i) => i.statusDetails)}::text[], ${invocations.map((i) => i.completedAt?.toISOString() ?? null)}::text[]
     ) with ordinality as i (node_id, status, status_details, completed_at, position)`
 }
 
@@ -221,15 +226,15 @@ export async function reportInvocations(sql: Sql, reported: ReportedInvocation[]
   await sql`
     update command_invocations i
     set delivered_at = coalesce(delivered_at, ${now}),
-      status = case when r.final or i.cancelled_at is null then r.status else i.status end,
-      status_details = case when r.final or i.cancelled_at is null then r.status_details else i.status_details end,
+      status = case when r.final::boolean or i.cancelled_at is null then r.status else i.status end,
+      status_details = case when r.final::boolean or i.cancelled_at is null then r.status_details else i.status_details end,
       trace = case when r.trace = '' then i.trace else r.trace end,
-      completed_at = case when r.final then ${now}::timestamptz end
+      completed_at = case when r.final::boolean then ${now}::timestamptz end
     from unnest(
       ${reported.map((r) => r.commandId)}::uuid[], ${reported.map((r) => r.nodeId)}::text[],
       ${reported.map((r) => r.account)}::text[], ${reported.map((r) => r.region)}::text[],
       ${reported.map((r) => r.status)}::text[], ${reported.map((r) => r.statusDetails)}::text[],
-      ${reported.map((r) => r.final)}::boolean[], ${reported.map((r) => r.trace)}::text[]
+      ${reported.map((r) => String(r.final))}::text[], ${reported.map((r) => r.trace)}::text[]
     ) as r (command_id, node_id, account, region, status, status_details, final, trace)
     where i.command_id = r.command_id and i.node_id = r.node_id and i.account = r.account and i.region = r.region
       and i.completed_at is null`
@@ -255,12 +260,12 @@ export async function reportSteps(sql: Sql, steps: ReportedStep[], now: Date): P
     insert into command_steps (command_id, node_id, name, action, status, status_details, code, output,
       standard_output, standard_error, started_at, ended_at, completed_at)
     select s.command_id, s.node_id, s.name, s.action, s.status, s.status_details, s.code, s.output,
-      s.standard_output, s.standard_error, s.started_at, s.ended_at, case when s.final then ${now}::timestamptz end
+      s.standard_output, s.standard_error, s.started_at, s.ended_at, case when s.final::boolean then ${now}::timestamptz end
     from unnest(
       ${steps.map((s) => s.commandId)}::uuid[], ${steps.map((s) => s.nodeId)}::text[],
       ${steps.map((s) => s.account)}::text[], ${steps.map((s) => s.region)}::text[],
       ${steps.map((s) => s.name)}::text[], ${steps.map((s) => s.action)}::text[], ${steps.map((s) => s.status)}::text[],
-      ${steps.map((s) => s.statusDetails)}::text[], ${steps.map((s) => s.final)}::boolean[],
+      ${steps.map((s) => s.statusDetails)}::text[], ${steps.map((s) => String(s.final))}::text[],
       ${steps.map((s) => s.code)}::integer[], ${steps.map((s) => s.output)}::text[],
       ${steps.map((s) => s.standardOutput)}::text[], ${steps.map((s) => s.standardError)}::text[],
       ${steps.map((s) => s.startedAt)}::text[], ${steps.map((s) => s.endedAt)}::text[]

@@ -215,7 +215,7 @@ export async function listNodes(
   return sql<NodeRow[]>`
     select ${nodeColumns(sql)} from nodes
     where account = ${scope.account} and region = ${scope.region}
-      ${conditions}
+      ${conditions.reduce((all, condition) => sql`${all} ${condition}`, sql``)}
       ${after === undefined ? sql`` : sql`and node_id > ${after}`}
     order by node_id limit ${limit}`
 }

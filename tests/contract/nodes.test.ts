@@ -1,0 +1,48 @@
+import {
+  CreateActivationCommand,
+  DescribeActivationsCommand,
+  GetConnectionStatusCommand,
+  ListCommandInvocationsCommand,
+  SendCommandCommand,
+} from '@aws-sdk/client-ssm'
+import { eventually, startTestbed } from '@musterbook/testbed'
+import { describe, expect, it } from 'vitest'
+
+describe('a node', () => {
+  it('is enrolled with an activation, shown Online, and runs a shell command for real', async () => {
+    await using testbed = await startTestbed()
+    const account = await testbed.account()
+    const { nodeId } = await testbed.node(account, { tags: { Environment: 'Production' } })
+    const status = await account.ssm.send(new GetConnectionStatusCommand({ Target: nodeId }))
+    expect(status.Status).toBe('connected')
+    const { Command } = await account.ssm.send(
+      new SendCommandCommand({
+        Targets: [{ Key: 'tag:Environment', Values: ['Production'] }],
+        DocumentName: 'AWS-RunShellScript',
+        Parameters: { commands: ['echo hello; echo world >&2; exit 3'] },
+      }),
+    )
+    expect(Command).toMatchObject({ Status: 'Pending', TargetCount: 1 })
+    const invocation = await eventually('the command is done', async () => {
+      const listed = await account.ssm.send(
+        new ListCommandInvocationsCommand({ CommandId: Command?.CommandId, Details: true }),
+      )
+      return listed.CommandInvocations?.find(({ Status }) => Status === 'Failed')
+    })
+    expect(invocation.CommandPlugins?.[0]).toMatchObject({ Status: 'Failed', ResponseCode: 3 })
+    expect(invocation.CommandPlugins?.[0]?.Output).toContain('hello')
+    expect(invocation.CommandPlugins?.[0]?.Output).toContain('world')
+  })
+})
+
+describe('an activation', () => {
+  it('of one account is not seen by another', async () => {
+    await using testbed = await startTestbed()
+    const [one, other] = [await testbed.account(), await testbed.account()]
+    await one.ssm.send(new CreateActivationCommand({ IamRole: 'node' }))
+    const own = await one.ssm.send(new DescribeActivationsCommand({}))
+    const seen = await other.ssm.send(new DescribeActivationsCommand({}))
+    expect(own.ActivationList).toHaveLength(1)
+    expect(seen.ActivationList).toEqual([])
+  })
+})
