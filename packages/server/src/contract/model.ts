@@ -8,9 +8,17 @@
  *
  * Another service is one entry in `sources` here and one in `Services` of types.ts.
  */
+import * as cloudtrail from '@aws-sdk/client-cloudtrail'
+import * as iam from '@aws-sdk/client-iam'
+import * as kms from '@aws-sdk/client-kms'
 import * as ssm from '@aws-sdk/client-ssm'
+import * as sts from '@aws-sdk/client-sts'
 import { agentSsmErrors, agentSsmOperations, ec2messagesErrors, ec2messagesOperations } from './agent-operations.ts'
+import cloudtrailLimits from './limits/cloudtrail.json' with { type: 'json' }
+import iamLimits from './limits/iam.json' with { type: 'json' }
+import kmsLimits from './limits/kms.json' with { type: 'json' }
 import ssmLimits from './limits/ssm.json' with { type: 'json' }
+import stsLimits from './limits/sts.json' with { type: 'json' }
 import type { ErrorModel, Member, OperationModel, Shape, StringShape, StructureShape } from './shape.ts'
 import type { Input, OperationName, Output, ServiceName } from './types.ts'
 
@@ -62,6 +70,16 @@ const sources: Readonly<Record<ServiceName, Source>> = {
     limits: NO_LIMITS,
     declared: ec2messagesOperations,
     declaredErrors: ec2messagesErrors,
+  },
+  iam: { protocol: 'query', sdk: iam, limits: iamLimits as Limits, declared: {}, declaredErrors: [] },
+  sts: { protocol: 'query', sdk: sts, limits: stsLimits as Limits, declared: {}, declaredErrors: [] },
+  kms: { protocol: 'json', sdk: kms, limits: kmsLimits as Limits, declared: {}, declaredErrors: [] },
+  cloudtrail: {
+    protocol: 'json',
+    sdk: cloudtrail,
+    limits: cloudtrailLimits as Limits,
+    declared: {},
+    declaredErrors: [],
   },
 }
 

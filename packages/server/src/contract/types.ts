@@ -54,10 +54,18 @@ type SdkErrorName<Sdk> = {
 }[keyof Sdk]
 
 type Ssm = typeof import('@aws-sdk/client-ssm')
+type Iam = typeof import('@aws-sdk/client-iam')
+type Sts = typeof import('@aws-sdk/client-sts')
+type Kms = typeof import('@aws-sdk/client-kms')
+type CloudTrail = typeof import('@aws-sdk/client-cloudtrail')
 
 interface Services {
   ssm: { sdk: SdkOperations<Ssm>; declared: typeof agentSsmOperations }
   ec2messages: { sdk: unknown; declared: typeof ec2messagesOperations }
+  iam: { sdk: SdkOperations<Iam>; declared: unknown }
+  sts: { sdk: SdkOperations<Sts>; declared: unknown }
+  kms: { sdk: SdkOperations<Kms>; declared: unknown }
+  cloudtrail: { sdk: SdkOperations<CloudTrail>; declared: unknown }
 }
 
 /** A service by its SigV4 name. */
@@ -99,7 +107,15 @@ export type Ec2MessagesErrorName = (typeof ec2messagesErrors)[number]
 export type { CommonErrorName }
 
 /** What `AwsError` may be called. */
-export type ErrorName = SsmErrorName | AgentSsmErrorName | Ec2MessagesErrorName | CommonErrorName
+export type ErrorName =
+  | SdkErrorName<Iam>
+  | SdkErrorName<Sts>
+  | SdkErrorName<Kms>
+  | SdkErrorName<CloudTrail>
+  | SsmErrorName
+  | AgentSsmErrorName
+  | Ec2MessagesErrorName
+  | CommonErrorName
 
 /** The operations of one service that a capability implements, by their AWS names. */
 export type ServiceOperations<S extends ServiceName> = {

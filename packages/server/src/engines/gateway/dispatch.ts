@@ -1,10 +1,9 @@
 /**
- * From the bytes of an AWS JSON request to the bytes of its answer: target → authenticate → decode and check → authorize
+ * From the bytes of a request to the bytes of its answer: protocol → authenticate → decode and check → authorize
  * → handle → encode, then the observers. The one place that turns errors into answers: what is not an AwsError is a
  * defect, is logged with its request id, and leaves as InternalServerError without a word of its own.
  */
-import { assertModelled, decode, encode } from '../../contract/check.ts'
-import { errorBody } from '../../contract/errors.ts'
+import { assertModelled, decode } from '../../contract/check.ts'
 import { findOperation, isModelled } from '../../contract/model.ts'
 import type { ServiceName } from '../../contract/types.ts'
 import { anonymous } from '../../platform/caller.ts'
@@ -15,18 +14,14 @@ import type { Logger } from '../../platform/log.ts'
 import type { Registry } from '../../platform/registry.ts'
 import type { Authenticated, Authenticator, SignedRequest } from './authenticate.ts'
 import type { Metrics } from './metrics.ts'
-
-/** X-Amz-Target's prefix of each service. */
-const TARGETS: Record<string, ServiceName> = {
-  AmazonSSM: 'ssm',
-  EC2WindowsMessageDeliveryService: 'ec2messages',
-}
+import { type Call, readCall } from './protocols.ts'
 
 export interface Request extends SignedRequest {
   requestId: string
   sourceIp: string
   userAgent: string
   target: string | undefined
+  contentType: string
 }
 
 export interface Answer {
@@ -50,47 +45,32 @@ export interface Dispatch {
   now(): number
 }
 
-const CONTENT_TYPE = 'application/x-amz-json-1.1'
-
 export async function dispatch(gate: Dispatch, request: Request): Promise<Answer> {
-  const [service, name] = readTarget(request.target)
-  const label = service && isModelled(service, name) ? name : 'unknown'
+  const call = readCall(request)
+  const { service, operation, contentType } = call
+  const isKnown = service !== undefined && isModelled(service, operation)
+  const label = isKnown ? operation : 'unknown'
   const started = gate.now()
   try {
-    if (!service || label === 'unknown') throw unknownOperation(request.target)
-    const body = await answer(gate, request, service, name, started)
+    if (!isKnown) throw new AwsError('UnknownOperationException', call.asked)
+    const body = await answer(gate, request, call, service, started)
     gate.metrics.answered(service, label, '', (gate.now() - started) / 1000)
-    return { status: 200, contentType: CONTENT_TYPE, body }
+    return { status: 200, contentType, body }
   } catch (error) {
     const known = error instanceof AwsError ? error : internal(gate, request, error)
     gate.metrics.answered(service ?? 'unknown', label, known.name, (gate.now() - started) / 1000)
-    const { status, body } = errorBody(service ?? 'ssm', known.name, known.message, known.members)
-    return { status, contentType: CONTENT_TYPE, body }
+    return { ...call.failure(known), contentType }
   }
 }
-
-function readTarget(target: string | undefined): [ServiceName | undefined, string] {
-  const dot = target?.indexOf('.') ?? -1
-  if (!target || dot < 0) return [undefined, '']
-  const prefix = target.slice(0, dot)
-  return [Object.hasOwn(TARGETS, prefix) ? TARGETS[prefix] : undefined, target.slice(dot + 1)]
-}
-
-const unknownOperation = (target: string | undefined) =>
-  new AwsError(
-    'UnknownOperationException',
-    target
-      ? `There is no operation ${target.slice(0, 128)}.`
-      : 'The request names no operation: X-Amz-Target is missing.',
-  )
 
 async function answer(
   gate: Dispatch,
   request: Request,
+  call: Call,
   service: ServiceName,
-  name: string,
   started: number,
 ): Promise<string> {
+  const name = call.operation
   const operation = gate.registry.operation(service, name)
   const authenticated = await authenticate(gate, request, service, operation?.authentication ?? 'sigv4')
   const context = gate.contextFor(request, authenticated)
@@ -104,10 +84,10 @@ async function answer(
   let output: unknown
   let failure: AwsError | undefined
   try {
-    input = decode(model, parseBody(request.body))
+    input = decode(model, call.input(model))
     await authorize(gate, context, `${service}:${name}`, await operation.authorize(input, context))
     output = await operation.handle(context, input)
-    return encode(model as never, output, { strict: gate.strict })
+    return call.answer(model, output, gate.strict)
   } catch (error) {
     failure = error instanceof AwsError ? error : internal(gate, request, error)
     if (gate.strict && failure.name !== 'InternalServerError') assertModelled(model, failure.name)
@@ -140,15 +120,6 @@ export async function authorize(
     if (one.resources.length === 0) continue
     const refusal = await gate.authorizer.decide(context.caller, { ...one, action: one.action ?? action }, context)
     if (refusal !== undefined) throw new AwsError('AccessDeniedException', refusal)
-  }
-}
-
-function parseBody(body: Uint8Array): unknown {
-  if (body.length === 0) return {}
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body))
-  } catch {
-    throw new AwsError('SerializationException', 'The body of the request is not JSON in UTF-8.')
   }
 }
 

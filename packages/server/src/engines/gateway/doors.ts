@@ -26,7 +26,7 @@ export function openDoors(gate: Dispatch, routes: Route[], sockets: Socket[], re
   return {
     ready,
     async request(received, response) {
-      if (received.path === '/' && received.method === 'POST') return dispatch(gate, requestOf(received))
+      if (received.path === '/' && isCall(received)) return dispatch(gate, requestOf(received))
       for (const route of routes) {
         const match = route.method === received.method ? route.path.exec(received.path) : null
         if (match) return serveRoute(gate, route, received, match.slice(1), response)
@@ -47,7 +47,14 @@ export function openDoors(gate: Dispatch, routes: Route[], sockets: Socket[], re
   }
 }
 
-const requestOf = (received: Received): Request => ({ ...received, target: targetOf(received) })
+const requestOf = (received: Received): Request => ({
+  ...received,
+  target: targetOf(received),
+  contentType: received.raw.headers['content-type'] ?? '',
+})
+
+/** The AWS protocols post; a presigned query call may also be fetched. */
+const isCall = ({ method, query }: Received) => method === 'POST' || (method === 'GET' && /(^|&)Action=/.test(query))
 
 function targetOf(received: Received): string | undefined {
   const header = received.raw.headers['x-amz-target']
