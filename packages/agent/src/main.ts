@@ -11,13 +11,15 @@ import { type Identity, registered } from './identity.ts'
 import { forgetOld } from './inbox.ts'
 import { createLog, type Log, reason } from './log.ts'
 import { receiveMail } from './mail.ts'
-import { openOutbox, RESEND_AFTER, type SendMessage } from './outbox.ts'
+import { openOutbox, type SendMessage } from './outbox.ts'
 import { watchParent } from './parent-watch.ts'
 import { createRunner } from './runner.ts'
 import { type AgentSettings, parseSettings, type Settings } from './settings.ts'
 import { createTransport, type Transport } from './transport.ts'
 
 const HOUSEKEEPING_EVERY = 3600_000
+/** Milliseconds between two looks for replies to send again; costs nothing while none wait. */
+const LOOK_FOR_DUE_EVERY = 1000
 
 /**
  * Registers this machine if its data folder holds no identity for the endpoint yet, and answers the node id. Throws
@@ -102,7 +104,7 @@ async function work(
   })
   // What an earlier agent left goes on at once; only talking has to wait for credentials.
   const talking = credentials.ready.then(() => Promise.all([health.run(signal), channel.run(signal)]))
-  const resending = every(RESEND_AFTER, signal, log, () => outbox.sendDue(false))
+  const resending = every(LOOK_FOR_DUE_EVERY, signal, log, () => outbox.sendDue(false))
   const tidying = every(HOUSEKEEPING_EVERY, signal, log, () => forgetOld(folder))
   await credentials.run(signal)
   const hadCredentials = await Promise.race([credentials.ready.then(() => true), Promise.resolve(false)])

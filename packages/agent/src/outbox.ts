@@ -19,7 +19,7 @@ export interface Outbox {
   /** Resolves once the reply lies on disk; a reply under an id that is there already replaces it. */
   post(messageId: string, reply: Reply): Promise<void>
   acknowledged(messageId: string): Promise<void>
-  /** Sends what is due; everything that is unacknowledged when `all` is set. */
+  /** Sends what is due, at most 50; what was sent just now as well when `all` is set, because the channel is a new one. */
   sendDue(all: boolean): Promise<void>
   /** Resolves true when the reply is acknowledged, false after that many milliseconds. */
   settled(messageId: string, millis: number): Promise<boolean>
@@ -28,8 +28,8 @@ export interface Outbox {
 export type SendMessage = (messageType: string, messageId: string, payload: Uint8Array) => boolean
 
 /** Unacknowledged replies are sent again after this many milliseconds. */
-export const RESEND_AFTER = 5000
-/** At most so many unacknowledged replies travel at once: the official agent's round. */
+const RESEND_AFTER = 5000
+/** At most so many replies are sent again in one round, as the official agent does. */
 const IN_FLIGHT = 50
 /** A reply that nobody wanted for this long is dropped, in milliseconds: seven days, as long as the inbox remembers. */
 const KEEP = 7 * 24 * 3600_000
@@ -61,21 +61,22 @@ export async function openOutbox(folder: string, send: SendMessage, log: Log): P
     return sent
   }
 
+  /** Each one that was sent goes to the end of the line: replies that nobody ever acknowledges hold up no others. */
   async function sendDue(all: boolean): Promise<void> {
-    let inFlight = 0
-    for (const [messageId, entry] of waiting) {
-      if (inFlight >= IN_FLIGHT) return
-      if (Date.now() - entry.posted > KEEP) {
+    const now = Date.now()
+    const due = [...waiting].filter(([, entry]) => all || now - entry.sent >= RESEND_AFTER).slice(0, IN_FLIGHT)
+    for (const [messageId, entry] of due) {
+      if (now - entry.posted > KEEP) {
         await forget(messageId, entry.file)
         continue
       }
-      inFlight += 1
-      if (!all && Date.now() - entry.sent < RESEND_AFTER) continue
       try {
         const reply = asReply(JSON.parse(await readFile(entry.file, 'utf8')))
         // Acknowledged while it was read.
         if (waiting.get(messageId) !== entry) continue
         if (!sendNow(messageId, entry, reply)) return
+        waiting.delete(messageId)
+        waiting.set(messageId, entry)
       } catch (error) {
         if (!isMissing(error)) log.error('reply cannot be read', { messageId, reason: reason(error) })
         await forget(messageId, entry.file)
@@ -89,7 +90,7 @@ export async function openOutbox(folder: string, send: SendMessage, log: Log): P
       const entry = { file: join(folder, `${posted}-${messageId}.json`), posted, sent: 0 }
       await writeDurably(entry.file, JSON.stringify(reply))
       waiting.set(messageId, entry)
-      if (waiting.size <= IN_FLIGHT) sendNow(messageId, entry, reply)
+      sendNow(messageId, entry, reply)
     },
     async acknowledged(messageId) {
       const entry = waiting.get(messageId)
