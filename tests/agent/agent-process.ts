@@ -39,6 +39,7 @@ export interface AgentProcess {
   stop(): Promise<number | null>
   /** SIGKILL, and resolves when it is gone. */
   kill(): Promise<void>
+  closeStdin(): void
   ended: Promise<number | null>
 }
 
@@ -77,6 +78,7 @@ function handle(child: ChildProcess, dataFolder: string): AgentProcess {
     dataFolder,
     pid: child.pid ?? 0,
     log: () => log,
+    closeStdin: () => child.stdin?.end(),
     ended,
     stop: () => end('SIGTERM'),
     kill: async () => void (await end('SIGKILL')),
