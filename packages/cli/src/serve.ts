@@ -29,6 +29,7 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
     embedded(config, log, signal),
   ])
   let server: ServerProcess
+  const name = config.hostNames[0] ?? (['0.0.0.0', '::', '127.0.0.1'].includes(config.host) ? '127.0.0.1' : config.host)
   try {
     server = await startServer({
       database: postgres?.address ?? { url: config.databaseUrl! },
@@ -37,6 +38,7 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
       account: config.account,
       rootCredentials: config.rootCredentials,
       host: config.host,
+      publicName: name,
       port: config.port,
       tlsPort: config.tlsPort,
       tls,
@@ -51,7 +53,6 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
     await postgres?.stop()
     throw error
   }
-  const name = config.hostNames[0] ?? (['0.0.0.0', '::', '127.0.0.1'].includes(config.host) ? '127.0.0.1' : config.host)
   const endpoint = `http://${bracketed(name)}:${server.listener.port}`
   const environmentFile = await writeEnvironment(config.data, {
     AWS_ENDPOINT_URL: endpoint,

@@ -29,6 +29,8 @@ export interface ServerOptions {
   database: DatabaseAddress
   rootKey: Uint8Array
   region: string
+  /** Name or address under which clients and nodes reach this process; the listening address when absent. */
+  publicName?: string
   /** The account of a new installation; generated when absent. */
   account?: string
   /** Root credentials of a new installation; generated when absent. */
@@ -63,11 +65,13 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   const processId = uuid()
   const wakes = undo.use(await openWakes(database, processId, log))
   const stopping = new AbortController()
+  let streamOrigin: string | undefined
   const base = {
     sql: database,
     sealer: createSealer(options.rootKey),
     log,
     now: () => clock.now(),
+    streamOrigin: () => streamOrigin,
     wake: (topic: string, key?: string) => wakes.post(topic, key),
   }
   const ground: Ground = transactional(database, base)
@@ -135,11 +139,18 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   const listener = undo.use(
     await listen({ ...options, tlsPort: options.tls ? options.tlsPort : undefined, log, metrics }, doors),
   )
+  streamOrigin = originOf(options, listener)
   const workContext: WorkContext = transactional(database, { ...base, processId, signal: stopping.signal })
   const work = undo.use(startWork({ clock, log, context: workContext, onWake: host.onWake }, registry.reconcilers))
   undo.defer(async () => stopping.abort())
   const parts = undo.move()
   return { listener, root, ground, database, work, [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose]() }
+}
+
+function originOf({ publicName, host }: ServerOptions, { port, tlsPort }: Listener): string {
+  const name = publicName ?? (host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host)
+  const bracketed = name.includes(':') ? `[${name}]` : name
+  return tlsPort === undefined ? `ws://${bracketed}:${port}` : `wss://${bracketed}:${tlsPort}`
 }
 
 /** What exactly one capability provides. */

@@ -88,6 +88,8 @@ export interface Socket {
   path: RegExp
   /** The SigV4 service name that must have signed the upgrade, or `open` where the first frame carries a token. */
   signedFor: string | 'open'
+  /** An upgrade that carries no signature at all is admitted as anonymous: its first frame must prove more. */
+  unsignedToo?: boolean
   authorize(context: Context, params: string[]): Access
   open(context: Context, socket: WebSocket, params: string[]): void
 }

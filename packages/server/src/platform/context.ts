@@ -13,6 +13,8 @@ export interface Ground {
   readonly sealer: Sealer
   readonly log: Logger
   now(): Date
+  /** `wss://host:port` under which clients and nodes open data channels at this process; undefined until it listens. */
+  streamOrigin(): string | undefined
   /** A hint that `key` of `topic` has changed, delivered to every process once the surrounding transaction has committed. */
   wake(topic: string, key?: string): void
   /** Runs `body` in one transaction; its `sql` and `wake` belong to that transaction. An error rolls back. */

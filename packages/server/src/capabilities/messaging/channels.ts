@@ -48,6 +48,19 @@ interface Channel extends Scope {
   sent: Map<string, number> | undefined
 }
 
+/** Jobs are wrapped for the agent; every other message lies in the mailbox as it is sent. */
+const payloadOf = (row: store.MailboxRow): Uint8Array =>
+  row.messageType === CONTROL_MESSAGE.agentJob
+    ? buildAgentJob({ JobId: row.jobId, Topic: row.topic, Content: row.content })
+    : Buffer.from(row.content)
+
+/** What has left the mailbox, by whatever kind of answer, is not waited for any more. */
+function forgetAnswered(channels: Iterable<Channel>, rows: store.MailboxRow[]): void {
+  const waiting = new Set(rows.map((row) => row.messageId))
+  for (const { sent } of channels)
+    for (const messageId of sent?.keys() ?? []) if (!waiting.has(messageId)) sent?.delete(messageId)
+}
+
 const keyOf = (node: store.NodeKey) => `${node.account}/${node.region}/${node.nodeId}`
 const sha256 = (data: string | Uint8Array) => hash('sha256', data, 'hex')
 
@@ -75,15 +88,16 @@ export function holdChannels(host: Host): Channels {
   async function deliver(channels: Channel[]): Promise<void> {
     const byKey = new Map(channels.map((channel) => [channel.key, channel]))
     const now = host.clock.now()
-    for (const row of await store.readMessages(host.sql, [...byKey.values()])) {
+    const rows = await store.readMessages(host.sql, [...byKey.values()])
+    forgetAnswered(byKey.values(), rows)
+    for (const row of rows) {
       const channel = byKey.get(keyOf(row))!
       const sentAt = channel.sent?.get(row.messageId)
       if (sentAt !== undefined && now.getTime() - sentAt < RESEND_MS) continue
       if (held.get(channel.key) !== channel) continue
       channel.sent ??= new Map()
       channel.sent.set(row.messageId, now.getTime())
-      const payload = buildAgentJob({ JobId: row.jobId, Topic: row.topic, Content: row.content })
-      send(channel, row.messageType, payload, row.messageId, now.getTime())
+      send(channel, row.messageType, payloadOf(row), row.messageId, now.getTime())
     }
   }
 

@@ -9,6 +9,7 @@ import type { Context, Ground } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { CHANNEL_WAKE, holdChannels, MAILBOX_WAKE } from './channels.ts'
 import init from './migrations/0001-init.sql'
+import streamOrigin from './migrations/0002-stream-origin.sql'
 import * as store from './store.ts'
 import { makeToken } from './token.ts'
 
@@ -24,7 +25,7 @@ const heartbeat: Reconciler = {
   everySeconds: BEAT_SECONDS,
   async run(work) {
     const now = work.now()
-    await store.beat(work.sql, work.processId, now)
+    await store.beat(work.sql, work.processId, work.streamOrigin(), now)
     await store.deleteDeadProcesses(work.sql, new Date(now.getTime() - DEAD_AFTER_MS))
     return undefined
   },
@@ -56,10 +57,13 @@ const CONTROL_CHANNEL = /^\/v1\/control-channel\/([A-Za-z0-9-]{1,64})$/
 
 export const messaging: Capability = {
   name: 'messaging',
-  migrations: [{ name: '0001-init', sql: init }],
+  migrations: [
+    { name: '0001-init', sql: init },
+    { name: '0002-stream-origin', sql: streamOrigin },
+  ],
   reconcilers: [heartbeat, tidy],
   async start(host) {
-    await store.beat(host.sql, host.processId, host.now())
+    await store.beat(host.sql, host.processId, host.streamOrigin(), host.now())
     const channels = holdChannels(host)
     return {
       routes: [
@@ -124,6 +128,18 @@ export async function connectedNodes(ground: Ground & Scope, nodeIds: string[]):
   const aliveSince = new Date(ground.now().getTime() - DEAD_AFTER_MS)
   return new Set(await store.readConnected(ground.sql, ground, nodeIds, aliveSince))
 }
+
+/**
+ * Where both ends of a session with this node dial: the process that holds the node's channel, since agents open all of
+ * their channels at one place. undefined: the node is not connected.
+ */
+export async function streamOriginOf(context: Context, nodeId: string): Promise<string | undefined> {
+  const aliveSince = new Date(context.now().getTime() - DEAD_AFTER_MS)
+  const holder = await store.readHolder(context.sql, { ...scopeOf(context), nodeId }, aliveSince)
+  return holder && (holder.streamOrigin ?? context.streamOrigin())
+}
+
+const scopeOf = ({ account, region }: Scope): Scope => ({ account, region })
 
 /** Empties the node's mailbox and closes its channel. */
 export async function forgetNode(context: Context, nodeId: string): Promise<void> {

@@ -81,10 +81,12 @@ export async function deleteUnusedContents(sql: Sql, olderThan: Date): Promise<v
     where c.created_at < ${olderThan} and not exists (select 1 from mailbox m where m.content_id = c.content_id)`
 }
 
-export async function beat(sql: Sql, processId: string, now: Date): Promise<void> {
+export async function beat(sql: Sql, processId: string, streamOrigin: string | undefined, now: Date): Promise<void> {
   await sql`
-    insert into server_processes (process_id, heartbeat_at) values (${processId}, ${now})
-    on conflict (process_id) do update set heartbeat_at = excluded.heartbeat_at`
+    insert into server_processes (process_id, heartbeat_at, stream_origin)
+    values (${processId}, ${now}, ${streamOrigin ?? null})
+    on conflict (process_id) do update
+      set heartbeat_at = excluded.heartbeat_at, stream_origin = excluded.stream_origin`
 }
 
 /** Forgets processes that have been silent since `deadSince`, and the channels they held. */
@@ -118,6 +120,20 @@ export async function deleteChannels(sql: Sql, nodes: NodeKey[], processId: stri
       ${nodes.map((n) => n.account)}::text[], ${nodes.map((n) => n.region)}::text[], ${nodes.map((n) => n.nodeId)}::text[]
     ) as n (account, region, node_id)
     where c.account = n.account and c.region = n.region and c.node_id = n.node_id and c.process_id = ${processId}`
+}
+
+/** Whether the node has a channel to a process that lives, and where that process takes data channels. */
+export async function readHolder(
+  sql: Sql,
+  node: NodeKey,
+  aliveSince: Date,
+): Promise<{ streamOrigin: string | null } | undefined> {
+  const [row] = await sql<{ streamOrigin: string | null }[]>`
+    select p.stream_origin as "streamOrigin"
+    from node_channels c join server_processes p on p.process_id = c.process_id
+    where c.account = ${node.account} and c.region = ${node.region} and c.node_id = ${node.nodeId}
+      and p.heartbeat_at >= ${aliveSince}`
+  return row
 }
 
 /** Which of the nodes have a channel to a process that lives. */

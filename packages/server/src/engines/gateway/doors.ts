@@ -61,10 +61,13 @@ function targetOf(received: Received): string | undefined {
   return typeof header === 'string' ? header : undefined
 }
 
+const isSigned = (received: Received): boolean =>
+  received.raw.headers.authorization !== undefined || received.query.includes('X-Amz-Signature')
+
 async function admit(gate: Dispatch, door: Route | Socket, received: Received, params: string[]): Promise<Context> {
   const request = requestOf(received)
   const authenticated =
-    door.signedFor === 'open'
+    door.signedFor === 'open' || ('unsignedToo' in door && door.unsignedToo && !isSigned(received))
       ? { caller: anonymous, region: gate.region }
       : await gate.authenticator.sigv4(request, door.signedFor)
   const context = gate.contextFor(request, authenticated)
