@@ -93,7 +93,7 @@ async function takeOn(options: MailOptions, job: AgentJob): Promise<Answer> {
 async function takeCommand(options: MailOptions, job: AgentJob, commandId: string): Promise<Answer> {
   parseSendCommandPayload(job.Content)
   const { JobId: jobId, Topic: topic, Content } = job
-  const status = await options.runner.accept({ commandId, jobId, topic, content: Content, received: Date.now() })
+  const status = await options.runner.accept({ commandId, jobId, topic, content: Content })
   options.log.info('job received', { jobId, status })
   if (status !== 'Successful') return { status }
   const content = documentReply('InProgress', '')

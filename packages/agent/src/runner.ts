@@ -27,7 +27,7 @@ import type { Settings } from './settings.ts'
 
 export interface Runner {
   /** Resolves when the document is on disk, or why it is not. */
-  accept(job: Job): Promise<AgentJobStatus>
+  accept(job: Omit<Job, 'received'>): Promise<AgentJobStatus>
   /** Resolves when the wish is on disk; an unknown or finished document is left alone. */
   cancel(commandId: string): Promise<void>
   /** Resolves when nothing is watched any more; what runs goes on. */
@@ -58,7 +58,12 @@ export async function createRunner(
   const post = (job: Job, event: string, content: string) =>
     outbox.post(replyId(job.jobId, event), { jobId: job.jobId, topic: SEND_COMMAND_TOPIC, content })
 
-  async function accept(job: Job): Promise<AgentJobStatus> {
+  let lastReceived = 0
+
+  async function accept(given: Omit<Job, 'received'>): Promise<AgentJobStatus> {
+    // Never the same moment twice: the order of arrival is all that a later agent has to go by.
+    lastReceived = Math.max(Date.now(), lastReceived + 1)
+    const job: Job = { ...given, received: lastReceived }
     if (signal.aborted) return 'ClosedProcessor'
     if (running.has(job.commandId) || (await isKnown(folder, job.commandId))) return 'DuplicateCommand'
     const free = rebooting ? 0 : Math.max(0, settings.commandWorkers - running.size)
