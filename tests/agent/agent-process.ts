@@ -87,7 +87,8 @@ function handle(child: ChildProcess, dataFolder: string): AgentProcess {
 
 /** Documents outlive agents on purpose: at the end of a test whatever still runs for this folder is ended. */
 export function endExecutors(dataFolder: string): void {
-  for (const pid of executorsOf(dataFolder)) {
+  // Executors first, so that none starts another step; then the scripts, which name the folder in their environment.
+  for (const pid of [...executorsOf(dataFolder), ...processesThat('environ', dataFolder)]) {
     try {
       process.kill(pid, 'SIGKILL')
     } catch {
@@ -99,15 +100,18 @@ export function endExecutors(dataFolder: string): void {
 
 /** Process ids of the executors that work in this data folder. */
 export function executorsOf(dataFolder: string): number[] {
-  const numbers = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
-  return numbers
-    .filter((pid) => commandLine(pid).includes('__musterbook_executor') && commandLine(pid).includes(dataFolder))
-    .map(Number)
+  const ours = new Set(processesThat('cmdline', dataFolder))
+  return processesThat('cmdline', '__musterbook_executor').filter((pid) => ours.has(pid))
 }
 
-function commandLine(pid: string): string {
+function processesThat(file: 'cmdline' | 'environ', mention: string): number[] {
+  const numbers = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
+  return numbers.filter((pid) => contentOf(`/proc/${pid}/${file}`).includes(mention)).map(Number)
+}
+
+function contentOf(path: string): string {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+    return readFileSync(path, 'utf8')
   } catch {
     return ''
   }
