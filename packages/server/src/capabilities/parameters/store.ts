@@ -363,12 +363,14 @@ export async function listParameters(
   const conditions = criteria
     .filter((criterion) => criterion.on !== 'label')
     .reduce((before, criterion) => sql`${before} and ${condition(context, criterion, parent)}`, nothing(sql))
-  const onward = after === undefined ? nothing(sql) : sql`and p.name_key > ${after}`
   if (!label) {
+    // Within one level the order of the leaves is that of the names, and the one that its index has.
+    const [place, last] = isOneLevel(criteria) ? [sql`p.leaf`, leafOf(after)] : [sql`p.name_key`, after]
     return sql<VersionRow[]>`
       select ${versionColumns(sql)} from parameters p
-      where p.account = ${account} and p.region = ${region} ${onward} ${conditions}
-      order by p.name_key
+      where p.account = ${account} and p.region = ${region}
+        ${last === undefined ? nothing(sql) : sql`and ${place} > ${last}`} ${conditions}
+      order by ${place}
       limit ${limit}`
   }
   // Of several labels that are asked for, the one on the newest version counts.
@@ -382,10 +384,16 @@ export async function listParameters(
     from labelled l
     join parameter_all_versions p on p.name_key = l.name_key and p.version = l.version
     join parameters latest on latest.account = p.account and latest.region = p.region and latest.name_key = p.name_key
-    where p.account = ${account} and p.region = ${region} ${onward} ${conditions}
+    where p.account = ${account} and p.region = ${region}
+      ${after === undefined ? nothing(sql) : sql`and p.name_key > ${after}`} ${conditions}
     order by p.name_key
     limit ${limit}`
 }
+
+const isOneLevel = (criteria: readonly Criterion[]): boolean =>
+  criteria.some((one) => one.on === 'path' && one.option === 'OneLevel' && one.paths.length === 1)
+
+const leafOf = (nameKey: string | undefined): string | undefined => nameKey?.slice(nameKey.lastIndexOf('/') + 1)
 
 /** The highest code point, above any character of a name in the C collation: the end of all names with a prefix. */
 const BEYOND = '\u{10FFFF}'

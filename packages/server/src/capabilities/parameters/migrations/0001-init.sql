@@ -8,6 +8,7 @@ create table parameters (
   region text collate "C" not null,
   name_key text collate "C" not null,
   parent text collate "C" not null,
+  leaf text collate "C" not null generated always as (substring(name_key from '[^/]*$')) stored,
   name text collate "C" not null,
   version bigint not null,
   revision bigint not null default nextval('parameter_revisions'),
@@ -28,8 +29,13 @@ create table parameters (
   primary key (account, region, name_key)
 );
 
--- One level of a hierarchy; the primary key serves all levels below a path.
-create index parameters_by_parent on parameters (account, region, parent, name_key);
+-- One level of a hierarchy; the primary key serves all levels below a path. Ordered by leaf and not by name_key, which
+-- would let PostgreSQL 18 skip through this index for a single name.
+create index parameters_by_parent on parameters (account, region, parent, leaf);
+-- Statistics of a few rows would say that accounts grow as rows do, and an index on them alone would look as good as the
+-- primary key: measured, a million rows in one account, 2 s for one row until the table is analyzed again.
+alter table parameters alter column account set (n_distinct = 10);
+alter table parameters alter column region set (n_distinct = 2);
 create index parameters_by_policy_due on parameters (policy_due_at) where policy_due_at is not null;
 
 create table parameter_versions (
@@ -61,7 +67,7 @@ create table parameter_labels (
   primary key (account, region, name_key, label)
 );
 
-create index parameter_labels_by_label on parameter_labels (account, region, label, name_key);
+create index parameter_labels_by_label on parameter_labels (account, region, label) include (name_key, version);
 
 create view parameter_all_versions as
   select account, region, name_key, version, name, type, value, data_type, tier, key_id, description, allowed_pattern,

@@ -9,5 +9,6 @@ create table tags (
   primary key (account, region, resource_type, resource_id, key)
 );
 
--- Targets such as tag:Environment=Production.
-create index tags_by_key on tags (account, region, resource_type, key, value, resource_id);
+-- Targets such as tag:Environment=Production. The id is only carried: were it a part of the key, PostgreSQL 18 might skip
+-- through this index for the tags of one resource.
+create index tags_by_key on tags (account, region, resource_type, key, value) include (resource_id);
