@@ -26,9 +26,9 @@ export function connectDatabase(address: DatabaseAddress, applicationName: strin
     connect_timeout: 10,
     connection: {
       application_name: applicationName,
-      // Every lookup here has its index. A prepared statement keeps the plan it was made with: one made while a table was
-      // small would scan it through a million rows (GetParameter: 800 per second instead of 55,000) until it is analyzed.
-      enable_seqscan: 'off',
+      // A prepared statement keeps the plan that it was made with: one made while a table was small reads all of the
+      // million rows that have come since, until the table is analyzed (GetParameter: 800 per second instead of 45,000).
+      plan_cache_mode: 'force_custom_plan',
     },
     types: { bigint: { to: 20, from: [20], serialize: String, parse: Number } },
     onnotice: () => {},
