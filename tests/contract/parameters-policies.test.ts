@@ -88,6 +88,29 @@ describe('policies', () => {
     expect((await ssm.putParameter({ Name: 'brief', Value: 'again', Type: 'String' })).Version).toBe(1)
   })
 
+  it('tell each of their events once, also when two processes look after them', async () => {
+    const ssm = await newClient()
+    await using _ = await testbed.another()
+    const count = 40
+    for (let index = 0; index < count; index++) await put(ssm, `/many/p${index}`, [expiration(10), notification(9)])
+    const told = () => testbed.server.database<{ kind: string; times: number; parameters: number }[]>`
+      select coalesce(detail->>'policy-type', detail->>'operation') as kind, count(*)::int as times,
+        count(distinct name_key)::int as parameters
+      from parameter_events where name_key like '/many/%' group by 1 order by 1`
+    testbed.clock.advance(2 * HOUR_MS)
+    testbed.clock.advance(9 * HOUR_MS)
+    await vi.waitFor(async () => {
+      expect(await ssm.getParametersByPath({ Path: '/many' })).toMatchObject({ Parameters: [] })
+    }, soon)
+    expect([...(await told())]).toEqual(
+      ['Create', 'Delete', 'Expiration', 'ExpirationNotification'].map((kind) => ({
+        kind,
+        times: count,
+        parameters: count,
+      })),
+    )
+  })
+
   it('start the no-change clock again with every change', async () => {
     const ssm = await newClient()
     await put(ssm, 'still', [noChange(4)])
