@@ -10,12 +10,34 @@ import { uuid } from '../../platform/ids.ts'
 import type { Logger } from '../../platform/log.ts'
 import type { Metrics } from './metrics.ts'
 
-/** Bytes of a request's body. The largest that AWS takes here is an inventory of 10,240 KiB. */
-const MAX_BODY_BYTES = 11 * 1024 * 1024
-const MAX_HEADER_BYTES = 32 * 1024
-const HEADERS_TIMEOUT_MS = 10_000
-const REQUEST_TIMEOUT_MS = 60_000
-const KEEP_ALIVE_MS = 65_000
+/** What a client may send, and how long it may take. */
+export interface Limits {
+  /** Bytes of one request's body. */
+  bodyBytes: number
+  /** Bytes of all bodies that are held at a time: senders that nobody has authenticated must not fill the memory. */
+  heldBytes: number
+  headerBytes: number
+  headersMs: number
+  requestMs: number
+  keepAliveMs: number
+  /** How often connections are looked at for those that took too long. */
+  checkEveryMs: number
+}
+
+const LIMITS: Limits = {
+  bodyBytes: 11 * 1024 * 1024, // the largest that AWS takes here is an inventory of 10,240 KiB
+  heldBytes: 256 * 1024 * 1024,
+  headerBytes: 32 * 1024,
+  headersMs: 10_000,
+  requestMs: 60_000,
+  keepAliveMs: 65_000,
+  checkEveryMs: 2_000, // Node's own 30 s would make the 10 s for headers 40
+}
+/** A body that is too large is read to its end, so that its sender reads the answer, up to this many times the limit. */
+const READ_AWAY = 4
+/** Connections that are still open this long after the server was told to stop are cut. */
+const CLOSING_MS = 2_000
+const CONTENT_TYPE = 'application/x-amz-json-1.1'
 
 /** A request whose body has been read. */
 export interface Received {
@@ -47,8 +69,17 @@ export interface ListenOptions {
   tlsPort: number | undefined
   tls?: { key: string; cert: string }
   maxConnections: number
+  limits?: Partial<Limits>
   log: Logger
   metrics: Metrics
+}
+
+/** What the functions of one listener share. */
+interface Ground extends ListenOptions {
+  limits: Limits
+  doors: Doors
+  /** Bytes of bodies that are held now. */
+  held: number
 }
 
 export interface Listener extends AsyncDisposable {
@@ -61,21 +92,42 @@ export interface Listener extends AsyncDisposable {
 export class ListenError extends Error {}
 
 export async function listen(options: ListenOptions, doors: Doors): Promise<Listener> {
-  const limits = {
-    headersTimeout: HEADERS_TIMEOUT_MS,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    maxHeaderSize: MAX_HEADER_BYTES,
+  const ground: Ground = { ...options, limits: { ...LIMITS, ...options.limits }, doors, held: 0 }
+  const { limits, metrics } = ground
+  const timing = {
+    headersTimeout: limits.headersMs,
+    requestTimeout: limits.requestMs,
+    keepAliveTimeout: limits.keepAliveMs,
+    connectionsCheckingInterval: limits.checkEveryMs,
+    maxHeaderSize: limits.headerBytes,
   }
-  const plain = createServer(limits)
+  const plain = createServer(timing)
   const tls =
-    options.tlsPort === undefined ? undefined : createTlsServer({ ...limits, ...options.tls, minVersion: 'TLSv1.2' })
+    options.tlsPort === undefined
+      ? undefined
+      : createTlsServer({ ...timing, ...options.tls, minVersion: 'TLSv1.2', handshakeTimeout: limits.headersMs })
   const servers = tls ? [plain, tls] : [plain]
+  /** Sockets that have become WebSockets: the server no longer knows them, and they keep it from closing. */
+  const upgraded = new Set<Duplex>()
   for (const server of servers) {
     server.maxConnections = options.maxConnections
-    server.on('request', (request, response) => void serve(options, doors, request, response))
-    server.on('upgrade', (request, socket, head) => void upgrade(options, doors, request, socket, head))
-    server.on('clientError', (_error, socket) => refuseGarbage(options, socket))
+    server.on('request', (request, response) => void serve(ground, request, response))
+    server.on('upgrade', (request, socket, head) => {
+      upgraded.add(socket)
+      socket.once('close', () => upgraded.delete(socket))
+      void upgrade(ground, request, socket, head)
+    })
+    server.on('clientError', (error, socket) => refuseGarbage(ground, error, socket))
+    server.on('drop', () => metrics.refused('too-many-connections'))
+  }
+  async function closeAll(): Promise<void> {
+    const closed = Promise.all(servers.map(close))
+    const force = setTimeout(() => {
+      for (const server of servers) server.closeAllConnections()
+      for (const socket of upgraded) socket.destroy()
+    }, CLOSING_MS)
+    await closed
+    clearTimeout(force)
   }
   try {
     const port = await bind(plain, options.host, options.port, '--port (MUSTERBOOK_PORT)')
@@ -84,12 +136,10 @@ export async function listen(options: ListenOptions, doors: Doors): Promise<List
       port,
       tlsPort,
       useCertificate: (certificate) => tls?.setSecureContext({ ...certificate, minVersion: 'TLSv1.2' }),
-      async [Symbol.asyncDispose]() {
-        await Promise.all(servers.map(close))
-      },
+      [Symbol.asyncDispose]: closeAll,
     }
   } catch (error) {
-    await Promise.all(servers.map(close))
+    await closeAll()
     throw error
   }
 }
@@ -121,72 +171,97 @@ async function close(server: Server | TlsServer): Promise<void> {
   if (!server.listening) return
   const closed = new Promise((resolve) => server.close(resolve))
   server.closeIdleConnections()
-  const force = setTimeout(() => server.closeAllConnections(), 2_000)
   await closed
-  clearTimeout(force)
 }
 
-async function serve(
-  options: ListenOptions,
-  doors: Doors,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
+async function serve(ground: Ground, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const requestId = uuid()
   response.setHeader('x-amzn-RequestId', requestId)
+  const body = { chunks: [] as Buffer[], size: 0 }
   try {
-    const url = request.url ?? '/'
-    if (request.method === 'GET' && (await serveHealth(options, doors, url, response))) return
-    const body = await readBody(request)
-    if (body === undefined) {
-      options.metrics.refused('body-too-large')
-      response.shouldKeepAlive = false
-      return send(
-        response,
-        413,
-        'application/x-amz-json-1.1',
-        `{"__type":"RequestEntityTooLarge","message":"The body of a request may have ${MAX_BODY_BYTES} bytes at most."}`,
-      )
+    if ((request.method === 'GET' || request.method === 'HEAD') && (await serveHealth(ground, request, response)))
+      return
+    const refusal = await readBody(ground, request, body)
+    if (refusal) {
+      ground.metrics.refused(refusal.reason)
+      if (!request.complete) response.shouldKeepAlive = false
+      return send(response, refusal.status, CONTENT_TYPE, refusal.body)
     }
-    const answer = await doors.request(received(requestId, request, body), response)
+    const whole = body.chunks.length === 1 ? body.chunks[0]! : Buffer.concat(body.chunks)
+    const answer = await ground.doors.request(received(requestId, request, whole), response)
     if (answer) send(response, answer.status, answer.contentType, answer.body)
   } catch (error) {
     if (request.destroyed && !request.complete) return // the client went away
-    options.log.error({ err: error, requestId }, 'a request failed by a defect')
-    if (!response.headersSent) send(response, 500, 'application/x-amz-json-1.1', '{"__type":"InternalServerError"}')
+    ground.log.error({ err: error, requestId }, 'a request failed by a defect')
+    if (!response.headersSent) send(response, 500, CONTENT_TYPE, '{"__type":"InternalServerError"}')
     else response.destroy()
+  } finally {
+    ground.held -= body.size
   }
 }
 
-async function serveHealth(
-  options: ListenOptions,
-  doors: Doors,
-  url: string,
-  response: ServerResponse,
-): Promise<boolean> {
-  if (url === '/healthz') send(response, 200, 'text/plain', 'ok\n')
-  else if (url === '/readyz') {
-    const ready = await doors.ready()
+async function serveHealth(ground: Ground, request: IncomingMessage, response: ServerResponse): Promise<boolean> {
+  const [path] = (request.url ?? '/').split('?', 1)
+  if (path === '/healthz') send(response, 200, 'text/plain', 'ok\n')
+  else if (path === '/readyz') {
+    const ready = await ground.doors.ready()
     send(response, ready ? 200 : 503, 'text/plain', ready ? 'ready\n' : 'the database does not answer\n')
-  } else if (url === '/metrics') send(response, 200, options.metrics.contentType, await options.metrics.text())
+  } else if (path === '/metrics') send(response, 200, ground.metrics.contentType, await ground.metrics.text())
   else return false
   return true
 }
 
-/** The body, or undefined when it is larger than MAX_BODY_BYTES. */
-function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
+interface Refusal {
+  reason: string
+  status: number
+  body: string
+}
+
+const tooLarge = (limits: Limits): Refusal => ({
+  reason: 'body-too-large',
+  status: 413,
+  body: `{"__type":"RequestEntityTooLarge","message":"The body of a request may have ${limits.bodyBytes} bytes at most."}`,
+})
+
+const BUSY: Refusal = {
+  reason: 'too-many-bodies',
+  status: 503,
+  body: '{"__type":"ServiceUnavailable","message":"Too many large requests at a time. Try again."}',
+}
+
+/** Fills `body`, or says why not. */
+function readBody(
+  ground: Ground,
+  request: IncomingMessage,
+  body: { chunks: Buffer[]; size: number },
+): Promise<Refusal | undefined> {
+  const { limits } = ground
+  const mostReadAway = limits.bodyBytes * READ_AWAY
+  if (Number(request.headers['content-length'] ?? 0) > mostReadAway) return Promise.resolve(tooLarge(limits))
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = []
     let size = 0
+    let refusal: Refusal | undefined
     request.on('data', (chunk: Buffer) => {
       size += chunk.length
-      if (size > MAX_BODY_BYTES) {
+      if (!refusal) {
+        if (size > limits.bodyBytes) refusal = tooLarge(limits)
+        else if (ground.held + chunk.length > limits.heldBytes) refusal = BUSY
+        if (refusal) {
+          ground.held -= body.size
+          body.size = 0
+          body.chunks.length = 0
+        }
+      }
+      if (!refusal) {
+        ground.held += chunk.length
+        body.size += chunk.length
+        body.chunks.push(chunk)
+      } else if (size > mostReadAway) {
         request.removeAllListeners('data')
-        request.resume()
-        resolve(undefined)
-      } else chunks.push(chunk)
+        resolve(refusal)
+      }
     })
-    request.on('end', () => resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)))
+    request.on('end', () => resolve(refusal))
     request.on('error', reject)
     request.on('aborted', () => reject(new Error('the client went away')))
   })
@@ -219,24 +294,29 @@ function send(response: ServerResponse, status: number, contentType: string, bod
   response.end(body)
 }
 
-async function upgrade(
-  options: ListenOptions,
-  doors: Doors,
-  request: IncomingMessage,
-  socket: Duplex,
-  head: Buffer,
-): Promise<void> {
+async function upgrade(ground: Ground, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
   socket.on('error', () => socket.destroy())
   try {
-    await doors.upgrade(received(uuid(), request, Buffer.alloc(0)), socket, head)
+    await ground.doors.upgrade(received(uuid(), request, Buffer.alloc(0)), socket, head)
   } catch (error) {
-    options.log.error({ err: error }, 'an upgrade failed by a defect')
+    ground.log.error({ err: error }, 'an upgrade failed by a defect')
     socket.destroy()
   }
 }
 
-function refuseGarbage(options: ListenOptions, socket: Duplex): void {
-  options.metrics.refused('not-http')
-  if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n')
-  else socket.destroy()
+/** What Node's parser and its timers refuse, by the code of the error. */
+const GARBAGE: Record<string, string> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+}
+
+function refuseGarbage(ground: Ground, error: NodeJS.ErrnoException, socket: Duplex): void {
+  const status = GARBAGE[error.code ?? ''] ?? '400 Bad Request'
+  ground.metrics.refused(error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'too-slow' : 'not-http')
+  if (!socket.writable) socket.destroy()
+  else
+    socket.end(
+      `HTTP/1.1 ${status}\r\nx-amzn-RequestId: ${uuid()}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
+      () => socket.destroy(),
+    )
 }
