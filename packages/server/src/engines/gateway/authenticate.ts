@@ -84,8 +84,7 @@ export function createAuthenticator(
       const canonical = canonicalRequest({ ...request, signedHeaders: parsed.signedHeaders, payloadHash, presigned })
       const toSign = stringToSign(amzDate, scopeOf(parsed), canonical, sha256)
       const expected = createHmac('sha256', signingKey(parsed, credential.secretAccessKey)).update(toSign).digest()
-      const given = Buffer.from(parsed.signature, 'hex')
-      if (given.length !== expected.length || !timingSafeEqual(given, expected) || parsed.signature.length !== 64)
+      if (!isSignature(parsed.signature, expected))
         throw new AwsError(
           'InvalidSignatureException',
           'The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.',
@@ -104,6 +103,10 @@ export function createAuthenticator(
     },
   }
 }
+
+/** Signers write lower-case hex; another spelling of the same bytes is not what was sent, and is refused. */
+const isSignature = (given: string, expected: Buffer): boolean =>
+  /^[0-9a-f]{64}$/.test(given) && timingSafeEqual(Buffer.from(given, 'hex'), expected)
 
 const scopeOf = (parsed: ParsedAuthorization | ParsedPresigned) =>
   credentialScope(parsed.date, parsed.region, parsed.service)
@@ -158,8 +161,7 @@ function readPresigned(request: SignedRequest, now: number): Signature {
   if (at === undefined) throw new AwsError('IncompleteSignatureException', "The query requires a valid 'X-Amz-Date'.")
   if (at > now + SKEW_MS) throw early(parsed.amzDate, now)
   if (now > at + parsed.expires * 1000) throw late(parsed.amzDate, now, -parsed.expires * 1000)
-  // The hash of the body belongs to the signature: an empty body, unless the signer sent the hash along.
-  const payloadHash = request.body.length === 0 ? EMPTY_PAYLOAD_HASH : checkedPayloadHash(request)
+  const payloadHash = checkedPayloadHash(request)
   return { parsed, amzDate: parsed.amzDate, token: parsed.securityToken, payloadHash, presigned: true }
 }
 

@@ -2,7 +2,7 @@
  * The installation's own certificate authority and the server's certificate: made at first start, kept in the data
  * folder, the server's renewed when it nears its end or its names change. Nodes are given the authority's certificate.
  */
-import { webcrypto, X509Certificate } from 'node:crypto'
+import { createPrivateKey, webcrypto, X509Certificate } from 'node:crypto'
 import 'reflect-metadata'
 import * as x509 from '@peculiar/x509'
 
@@ -71,7 +71,7 @@ export async function issueServerCertificate(
   return { key: await pemOf(keys.privateKey), cert: `${certificate.toString('pem')}\n${authority.cert}` }
 }
 
-/** True when the certificate names all of `names`, has a month left and was issued by this authority. */
+/** True when the certificate names all of `names`, has a month left, fits its key and was issued by this authority. */
 export function isCurrent(
   server: KeyAndCertificate,
   authority: KeyAndCertificate,
@@ -82,6 +82,8 @@ export function isCurrent(
   const issuer = new X509Certificate(authority.cert)
   if (new Date(certificate.validTo).getTime() - now.getTime() < RENEW_DAYS * DAY_MS) return false
   if (!certificate.verify(issuer.publicKey)) return false
+  // The two lie in two files: a process that was killed between them leaves a pair that does not belong together.
+  if (!certificate.checkPrivateKey(createPrivateKey(server.key))) return false
   return names.every(
     (name) => (isAddress(name) ? certificate.checkIP(name) : certificate.checkHost(sample(name))) !== undefined,
   )
