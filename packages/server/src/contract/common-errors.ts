@@ -12,6 +12,8 @@ export const commonErrors = {
   InvalidSignatureException: 400,
   MissingAuthenticationTokenException: 400,
   NotAuthorized: 400,
+  // Ours: an operation of AWS that is missing here. No SDK tries 501 again.
+  NotImplementedException: 501,
   OptInRequired: 403,
   RequestEntityTooLarge: 413,
   RequestExpired: 400,

@@ -7,7 +7,7 @@ import { assertModelled, decode } from '../../contract/check.ts'
 import { findOperation, isModelled } from '../../contract/model.ts'
 import type { ServiceName } from '../../contract/types.ts'
 import { anonymous } from '../../platform/caller.ts'
-import type { Access, Authorizer, Observer } from '../../platform/capability.ts'
+import type { Access, Authorizer, Observation, Observer } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import type { Logger } from '../../platform/log.ts'
@@ -76,7 +76,7 @@ async function answer(
   const context = gate.contextFor(request, authenticated)
   if (!operation)
     throw new AwsError(
-      'UnknownOperationException',
+      'NotImplementedException',
       `Musterbook does not implement ${service}:${name} yet. It is a real operation of AWS; see docs/compatibility.md.`,
     )
   const model = findOperation(service, name)!
@@ -95,8 +95,18 @@ async function answer(
   } finally {
     const error = failure && { name: failure.name, message: failure.message }
     const milliseconds = gate.now() - started
-    for (const observe of gate.observers)
-      observe({ context, service, operation: name, input, output, error, milliseconds })
+    observed(gate, { context, service, operation: name, input, output, error, milliseconds })
+  }
+}
+
+/** An observer that fails must not take back an answer to what has been done. */
+function observed(gate: Dispatch, observation: Observation): void {
+  for (const observe of gate.observers) {
+    try {
+      observe(observation)
+    } catch (error) {
+      gate.log.error({ err: error, requestId: observation.context.requestId }, 'an observer failed')
+    }
   }
 }
 
