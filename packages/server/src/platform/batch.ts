@@ -2,6 +2,8 @@
  * Gathers what many callers ask for in the same moment and does it in one go: a thousand nodes that connect, acknowledge
  * or answer at once cost a few statements. Each caller's promise settles with the go that took its item.
  */
+import { sqlState } from './database.ts'
+
 export interface Batch<Item> {
   add(item: Item): Promise<void>
   /** Resolves when everything added so far is done. */
@@ -20,7 +22,10 @@ export function batch<Item>(maxItems: number, carryOut: (items: Item[]) => Promi
         await carryOut(taken.map(({ item }) => item))
         for (const { resolve } of taken) resolve()
       } catch (error) {
-        for (const { reject } of taken) reject(error)
+        // What one item holds must not keep the others from being done, time and again.
+        if (taken.length > 1 && isAboutData(error))
+          for (const { item, resolve, reject } of taken) await carryOut([item]).then(resolve, reject)
+        else for (const { reject } of taken) reject(error)
       }
     }
     running = undefined
@@ -37,3 +42,6 @@ export function batch<Item>(maxItems: number, carryOut: (items: Item[]) => Promi
     },
   }
 }
+
+/** Data exceptions and violated constraints: the statement was rolled back because of a value in it. */
+const isAboutData = (error: unknown): boolean => /^(?:22|23)/.test(sqlState(error) ?? '')
