@@ -8,13 +8,13 @@ import { capabilities } from './capabilities.ts'
 import { type Authenticated, createAuthenticator } from './engines/gateway/authenticate.ts'
 import type { Dispatch, Request } from './engines/gateway/dispatch.ts'
 import { openDoors } from './engines/gateway/doors.ts'
-import { type Listener, listen } from './engines/gateway/listener.ts'
+import { type Limits, type Listener, listen } from './engines/gateway/listener.ts'
 import { createMetrics } from './engines/gateway/metrics.ts'
 import { startWork, type Work } from './engines/work/driver.ts'
 import type { Scope } from './platform/arn.ts'
 import { anonymous, type Caller } from './platform/caller.ts'
 import type { Host, NodeMessageHandler, Observer, Running, Settings } from './platform/capability.ts'
-import { type Clock, systemClock } from './platform/clock.ts'
+import { type Clock, pause, systemClock } from './platform/clock.ts'
 import { Closing } from './platform/closing.ts'
 import { type Context, type Ground, transactional, type WorkContext } from './platform/context.ts'
 import { connectDatabase, type Database, type DatabaseAddress } from './platform/database.ts'
@@ -40,6 +40,8 @@ export interface ServerOptions {
   tlsPort?: number
   tls?: { key: string; cert: string }
   maxConnections: number
+  /** What clients may send; for tests. */
+  limits?: Partial<Limits>
   settings: Pick<Settings, 'maxStandardParameters' | 'maxAdvancedParameters'>
   log: Logger
   clock?: Clock
@@ -54,6 +56,9 @@ export interface ServerProcess extends AsyncDisposable {
   database: Database
   work: Work
 }
+
+/** A database that takes longer to answer is as good as gone to whoever asks at /readyz. */
+const READY_MS = 2_000
 
 export async function startServer(options: ServerOptions): Promise<ServerProcess> {
   await using undo = new Closing()
@@ -104,11 +109,12 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
       contextFor(scope, caller, { requestId: uuid(), sourceIp: '', userAgent: '' }),
   })
   const running: Running[] = []
+  const closers = undo.use(new Closing())
   for (const capability of capabilities) {
     const started = await capability.start?.(host)
     if (!started) continue
     running.push(started)
-    undo.defer(async () => started.close?.())
+    closers.defer(async () => started.close?.())
     for (const [type, handler] of Object.entries(started.nodeMessages ?? {})) nodeMessages.set(type, handler)
   }
 
@@ -131,15 +137,20 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     running.flatMap((part) => part.routes ?? []),
     running.flatMap((part) => part.sockets ?? []),
     () =>
-      database`select 1`.then(
-        () => true,
-        () => false,
-      ),
+      Promise.race([
+        database`select 1`.then(
+          () => true,
+          () => false,
+        ),
+        pause(READY_MS).then(() => false),
+      ]),
   )
   const listener = undo.use(
     await listen({ ...options, tlsPort: options.tls ? options.tlsPort : undefined, log, metrics }, doors),
   )
   streamOrigin = originOf(options, listener)
+  // Before the listener, which waits for open connections: capabilities take leave of those that they hold.
+  undo.defer(() => closers[Symbol.asyncDispose]())
   const workContext: WorkContext = transactional(database, { ...base, processId, signal: stopping.signal })
   const work = undo.use(startWork({ clock, log, context: workContext, onWake: host.onWake }, registry.reconcilers))
   undo.defer(async () => stopping.abort())

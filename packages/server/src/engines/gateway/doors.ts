@@ -42,7 +42,7 @@ export function openDoors(gate: Dispatch, routes: Route[], sockets: Socket[], re
         const match = candidate.path.exec(received.path)
         if (match) return open(gate, webSockets, candidate, received, match.slice(1), socket, head)
       }
-      refuse(socket, 404, 'There is nothing at this path.')
+      refuse(socket, received, 404, 'There is nothing at this path.')
     },
   }
 }
@@ -115,6 +115,7 @@ async function open(
     gate.metrics.refused('upgrade')
     return refuse(
       socket,
+      received,
       known.name === 'InternalServerError' ? 500 : 403,
       `<${known.name}>${escapeXml(known.message)}</${known.name}>`,
     )
@@ -134,11 +135,17 @@ function asAwsError(gate: Dispatch, received: Received, error: unknown): AwsErro
   return new AwsError('InternalServerError', `An internal error occurred. Request id ${received.requestId}.`)
 }
 
-function refuse(socket: Duplex, status: number, body: string): void {
+/** Answers an upgrade over HTTP and is done with the socket: one that only the server has closed would stay for good. */
+function refuse(socket: Duplex, { requestId }: Received, status: number, body: string): void {
   const reason = status === 404 ? 'Not Found' : status === 403 ? 'Forbidden' : 'Internal Server Error'
-  socket.end(
-    `HTTP/1.1 ${status} ${reason}\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  )
+  const head = [
+    `HTTP/1.1 ${status} ${reason}`,
+    `x-amzn-RequestId: ${requestId}`,
+    'connection: close',
+    'content-type: text/plain',
+    `content-length: ${Buffer.byteLength(body)}`,
+  ]
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy())
 }
 
 const ESCAPES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;' }
