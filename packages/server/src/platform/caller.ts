@@ -1,15 +1,62 @@
 /** Who makes a request, as authentication found out. */
-export type Caller =
-  | { readonly type: 'anonymous'; readonly arn: ''; readonly account: '' }
-  | { readonly type: 'root'; readonly account: string; readonly arn: string; readonly accessKeyId: string }
-  | {
-      readonly type: 'node'
-      readonly account: string
-      readonly region: string
-      readonly nodeId: string
-      readonly arn: string
-      readonly accessKeyId: string
-    }
+interface Known {
+  readonly account: string
+  readonly arn: string
+  readonly accessKeyId: string
+}
+
+/** What temporary credentials carry beside who they stand for. */
+interface Session {
+  /** Texts of the session policies: they narrow what the session may do. */
+  readonly sessionPolicies: readonly string[]
+  /** aws:PrincipalTag/…, from the principal and the session. */
+  readonly tags: Readonly<Record<string, string>>
+  /** Milliseconds since the epoch; 0 for long-lived keys. */
+  readonly issuedAt: number
+  readonly mfa: boolean
+}
+
+export interface RootCaller extends Known {
+  readonly type: 'root'
+}
+
+export interface UserCaller extends Known, Session {
+  readonly type: 'user'
+  readonly userName: string
+  readonly userId: string
+}
+
+/** `arn` is the session's: arn:aws:sts::<account>:assumed-role/<role>/<session>. */
+export interface RoleCaller extends Known, Session {
+  readonly type: 'role'
+  readonly roleArn: string
+  readonly roleName: string
+  readonly roleId: string
+  readonly sessionName: string
+  readonly sourceIdentity?: string
+}
+
+/** A user that GetFederationToken made up, with the rights of the user who asked, narrowed by session policies. */
+export interface FederatedCaller extends Known, Session {
+  readonly type: 'federated'
+  readonly name: string
+  readonly userName: string
+  readonly userId: string
+}
+
+export interface NodeCaller extends Known {
+  readonly type: 'node'
+  readonly region: string
+  readonly nodeId: string
+}
+
+export interface AnonymousCaller {
+  readonly type: 'anonymous'
+  readonly arn: ''
+  readonly account: ''
+}
+
+export type Caller = AnonymousCaller | RootCaller | UserCaller | RoleCaller | FederatedCaller | NodeCaller
 
 export const anonymous: Caller = { type: 'anonymous', arn: '', account: '' }
 

@@ -1,14 +1,14 @@
 /**
  * Finds the secret behind an access key id. Found ones are kept in memory until a wake of `identity` says that something
- * about credentials changed, so a busy key costs no statement; unknown ones are never kept.
+ * about principals changed, so a busy key costs no statement; unknown ones are never kept.
  */
 import { nodeArn } from '../../platform/arn.ts'
 import type { Caller } from '../../platform/caller.ts'
 import type { Credential, CredentialSource, Host } from '../../platform/capability.ts'
-import { openSessionToken } from './session-token.ts'
-import { readAccessKey, readNodeSerial } from './store.ts'
+import { type NodeStatement, openSessionToken, type RoleStatement, type UserStatement } from './session-token.ts'
+import * as store from './store.ts'
 
-/** Topic that drops cached credentials on every process. */
+/** Topic that drops cached credentials and policies on every process. */
 export const IDENTITY_WAKE = 'identity'
 const MAX_CACHED = 20_000
 /** A lost wake must not keep a revoked key alive: nothing is believed for longer than this. */
@@ -16,22 +16,12 @@ const BELIEVE_MS = 5_000
 
 export function credentialSource(host: Host): CredentialSource & Disposable {
   const known = new Map<string, { credential: Credential; until: number }>()
-  const subscription = host.onWake(IDENTITY_WAKE, (key) => {
-    // Keys of node sessions are cached under key id and token: anything about a node drops all of them.
-    if (key === undefined || !known.delete(key)) known.clear()
+  // What is read while a wake comes in may be older than the wake: it is used once and not kept.
+  let generation = 0
+  const subscription = host.onWake(IDENTITY_WAKE, () => {
+    generation++
+    known.clear()
   })
-
-  async function read(
-    accessKeyId: string,
-    sessionToken: string | undefined,
-  ): Promise<Credential | 'expired' | undefined> {
-    if (sessionToken !== undefined) return readSession(host, accessKeyId, sessionToken)
-    const row = await readAccessKey(host.sql, accessKeyId)
-    if (row?.status !== 'Active') return undefined
-    const secret = host.sealer.unseal('access key', row.secretSealed, accessKeyId)
-    if (!secret) throw new Error(`the secret of ${accessKeyId} cannot be unsealed with this root key`)
-    return { secretAccessKey: secret.toString(), caller: rootCaller(row.account, accessKeyId) }
-  }
 
   return {
     async find(accessKeyId, sessionToken) {
@@ -39,10 +29,13 @@ export function credentialSource(host: Host): CredentialSource & Disposable {
       const now = host.clock.now().getTime()
       const cached = known.get(id)
       if (cached && cached.until > now) return expired(cached.credential, now) ? 'expired' : cached.credential
-      const credential = await read(accessKeyId, sessionToken)
-      if (credential === undefined || credential === 'expired') return credential
-      if (known.size >= MAX_CACHED) known.clear()
-      known.set(id, { credential, until: now + BELIEVE_MS })
+      const asOf = generation
+      const credential = await read(host, accessKeyId, sessionToken)
+      if (credential === undefined) return undefined
+      if (asOf === generation) {
+        if (known.size >= MAX_CACHED) known.clear()
+        known.set(id, { credential, until: now + BELIEVE_MS })
+      }
       return expired(credential, now) ? 'expired' : credential
     },
     [Symbol.dispose]: () => subscription[Symbol.dispose](),
@@ -52,18 +45,105 @@ export function credentialSource(host: Host): CredentialSource & Disposable {
 const expired = (credential: Credential, now: number) =>
   credential.expiresAt !== undefined && credential.expiresAt <= now
 
+async function read(host: Host, accessKeyId: string, token: string | undefined): Promise<Credential | undefined> {
+  if (token !== undefined) return readSession(host, accessKeyId, token)
+  const row = await store.readAccessKey(host.sql, accessKeyId)
+  if (row?.status !== 'Active') return undefined
+  const secret = host.sealer.unseal('access key', row.secretSealed, accessKeyId)
+  if (!secret) throw new Error(`the secret of ${accessKeyId} cannot be unsealed with this root key`)
+  const caller =
+    row.userId === null ? rootCaller(row.account, accessKeyId) : await userCaller(host, row.userId, accessKeyId)
+  return caller && { secretAccessKey: secret.toString(), caller }
+}
+
 async function readSession(host: Host, accessKeyId: string, token: string): Promise<Credential | undefined> {
   const statement = openSessionToken(host.sealer, token, accessKeyId)
   if (!statement) return undefined
-  const { account, region, nodeId } = statement
-  if ((await readNodeSerial(host.sql, { account, region }, nodeId)) !== statement.serial) return undefined
-  const arn = nodeArn({ account, region }, nodeId)
-  const caller: Caller = { type: 'node', account, region, nodeId, arn, accessKeyId }
-  return { secretAccessKey: statement.secretAccessKey, caller, expiresAt: statement.expiresAt }
+  const caller = await sessionCaller(host, statement)
+  return caller && { secretAccessKey: statement.secretAccessKey, caller, expiresAt: statement.expiresAt }
 }
 
-export const rootCaller = (account: string, accessKeyId: string): Caller => ({
-  type: 'root',
+function sessionCaller(
+  host: Host,
+  statement: NodeStatement | RoleStatement | UserStatement,
+): Promise<Caller | undefined> {
+  if (statement.kind === 'node') return nodeCaller(host, statement)
+  if (statement.kind === 'role') return roleCaller(host, statement)
+  return userSessionCaller(host, statement)
+}
+
+async function nodeCaller(
+  host: Host,
+  { account, region, nodeId, serial, accessKeyId }: NodeStatement,
+): Promise<Caller | undefined> {
+  if ((await store.readNodeSerial(host.sql, { account, region }, nodeId)) !== serial) return undefined
+  return { type: 'node', account, region, nodeId, arn: nodeArn({ account, region }, nodeId), accessKeyId }
+}
+
+async function roleCaller(host: Host, statement: RoleStatement): Promise<Caller | undefined> {
+  const role = await store.readRoleById(host.sql, statement.roleId)
+  if (!role) return undefined
+  const { account, roleName, roleId } = role
+  const { accessKeyId, sessionName, sessionPolicies, sessionTags, sourceIdentity, issuedAt, mfa } = statement
+  return {
+    type: 'role',
+    account,
+    arn: `arn:aws:sts::${account}:assumed-role/${roleName}/${sessionName}`,
+    accessKeyId,
+    roleArn: `arn:aws:iam::${account}:role${role.path}${roleName}`,
+    roleName,
+    roleId,
+    sessionName,
+    sourceIdentity,
+    sessionPolicies,
+    tags: { ...tagMap(role.tags), ...sessionTags },
+    issuedAt,
+    mfa,
+  }
+}
+
+async function userSessionCaller(host: Host, statement: UserStatement): Promise<Caller | undefined> {
+  const { accessKeyId, account, userId, name, sessionPolicies, sessionTags, issuedAt, mfa } = statement
+  const user = userId === account ? rootCaller(account, accessKeyId) : await userCaller(host, userId, accessKeyId)
+  if (user?.type !== 'user') return user
+  if (name === undefined) return { ...user, issuedAt, mfa }
+  return {
+    ...user,
+    type: 'federated',
+    arn: `arn:aws:sts::${account}:federated-user/${name}`,
+    name,
+    sessionPolicies,
+    tags: { ...user.tags, ...sessionTags },
+    issuedAt,
+    mfa,
+  }
+}
+
+async function userCaller(host: Host, userId: string, accessKeyId: string) {
+  const user = await store.readUserById(host.sql, userId)
+  if (!user) return undefined
+  const { account, userName, path } = user
+  const arn = `arn:aws:iam::${account}:user${path}${userName}`
+  const tags = tagMap(user.tags)
+  return {
+    type: 'user' as const,
+    account,
+    arn,
+    accessKeyId,
+    userName,
+    userId,
+    sessionPolicies: [],
+    tags,
+    issuedAt: 0,
+    mfa: false,
+  }
+}
+
+const tagMap = (tags: { Key: string; Value: string }[]): Record<string, string> =>
+  Object.fromEntries(tags.map(({ Key, Value }) => [Key, Value]))
+
+export const rootCaller = (account: string, accessKeyId: string) => ({
+  type: 'root' as const,
   account,
   arn: `arn:aws:iam::${account}:root`,
   accessKeyId,

@@ -6,18 +6,33 @@ import type { Scope } from '../../platform/arn.ts'
 import type { Capability } from '../../platform/capability.ts'
 import type { Context, Ground } from '../../platform/context.ts'
 import { accessKeyId, accountId, secretAccessKey } from '../../platform/ids.ts'
-import { authorizer } from './authorize.ts'
+import { createAuthorizer } from './authorize.ts'
 import { credentialSource, IDENTITY_WAKE } from './credentials.ts'
 import init from './migrations/0001-init.sql'
+import principalsMigration from './migrations/0002-principals.sql'
+import { keepPrincipals } from './principals.ts'
 import { sealSessionToken } from './session-token.ts'
 import * as store from './store.ts'
+import { sts } from './sts.ts'
 
 export const identity: Capability = {
   name: 'identity',
-  migrations: [{ name: '0001-init', sql: init }],
+  migrations: [
+    { name: '0001-init', sql: init },
+    { name: '0002-principals', sql: principalsMigration },
+  ],
+  operations: { sts },
   start(host) {
     const credentials = credentialSource(host)
-    return { credentials, authorizer, close: async () => credentials[Symbol.dispose]() }
+    const principals = keepPrincipals(host)
+    return {
+      credentials,
+      authorizer: createAuthorizer(host, principals),
+      async close() {
+        credentials[Symbol.dispose]()
+        principals[Symbol.dispose]()
+      },
+    }
   },
 }
 
@@ -114,9 +129,19 @@ export async function issueNodeCredentials(
 ): Promise<NodeCredentials | undefined> {
   const serial = await store.readNodeSerial(ground.sql, scope, nodeId)
   if (serial === undefined) return undefined
-  const expiration = new Date(ground.now().getTime() + NODE_CREDENTIAL_SECONDS * 1000)
+  const issuedAt = ground.now().getTime()
+  const expiration = new Date(issuedAt + NODE_CREDENTIAL_SECONDS * 1000)
   const keys = { accessKeyId: accessKeyId('ASIA'), secretAccessKey: secretAccessKey() }
   const { account, region } = scope
-  const statement = { ...keys, account, region, nodeId, serial, expiresAt: expiration.getTime() }
+  const statement = {
+    kind: 'node' as const,
+    ...keys,
+    account,
+    region,
+    nodeId,
+    serial,
+    issuedAt,
+    expiresAt: expiration.getTime(),
+  }
   return { ...keys, sessionToken: sealSessionToken(ground.sealer, statement), expiration }
 }

@@ -1,30 +1,64 @@
 /**
  * Temporary credentials that carry themselves: the session token is the sealed statement of who holds it, so verifying
- * one needs no row of its own, only the check that its holder is still known.
+ * one needs no row of its own, only the check that the principal it stands for is still there.
  */
+import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import type { Sealer } from '../../platform/seal.ts'
 
-export interface SessionStatement {
+interface Keys {
   accessKeyId: string
   secretAccessKey: string
   account: string
-  region: string
-  nodeId: string
-  serial: number
   /** Milliseconds since the epoch. */
+  issuedAt: number
   expiresAt: number
 }
 
-const PURPOSE = 'session token'
-/** Longest token that is looked at: a real one has about 600 characters. */
-const MAX_TOKEN_CHARACTERS = 4_096
+/** A node's role credentials; `serial` ends them all when the node is registered anew or leaves. */
+export interface NodeStatement extends Keys {
+  kind: 'node'
+  region: string
+  nodeId: string
+  serial: number
+}
 
-export const sealSessionToken = (sealer: Sealer, statement: SessionStatement): string =>
-  sealer.seal(PURPOSE, Buffer.from(JSON.stringify(statement)), statement.accessKeyId).toString('base64')
+interface Narrowed {
+  sessionPolicies: string[]
+  sessionTags: Record<string, string>
+  mfa: boolean
+}
+
+export interface RoleStatement extends Keys, Narrowed {
+  kind: 'role'
+  roleId: string
+  sessionName: string
+  sourceIdentity?: string
+  transitiveTags: string[]
+}
+
+/** Of GetSessionToken, or of GetFederationToken when it has a `name`. */
+export interface UserStatement extends Keys, Narrowed {
+  kind: 'user'
+  userId: string
+  name?: string
+}
+
+export type SessionStatement = NodeStatement | RoleStatement | UserStatement
+
+const PURPOSE = 'session token'
+/** Longest token that is looked at. Session policies of 2,048 characters and ten ARNs fit. */
+const MAX_TOKEN_CHARACTERS = 12_288
+const MAX_STATEMENT_BYTES = 65_536
+
+export function sealSessionToken(sealer: Sealer, statement: SessionStatement): string {
+  const text = deflateRawSync(JSON.stringify(statement))
+  return sealer.seal(PURPOSE, text, statement.accessKeyId).toString('base64')
+}
 
 /** The statement, or undefined when the token is forged, damaged or belongs to another key id. */
 export function openSessionToken(sealer: Sealer, token: string, accessKeyId: string): SessionStatement | undefined {
   if (token.length > MAX_TOKEN_CHARACTERS) return undefined
   const opened = sealer.unseal(PURPOSE, Buffer.from(token, 'base64'), accessKeyId)
-  return opened && (JSON.parse(opened.toString()) as SessionStatement)
+  if (!opened) return undefined
+  return JSON.parse(inflateRawSync(opened, { maxOutputLength: MAX_STATEMENT_BYTES }).toString()) as SessionStatement
 }
