@@ -13,7 +13,14 @@ import { createMetrics } from './engines/gateway/metrics.ts'
 import { startWork, type Work } from './engines/work/driver.ts'
 import type { Scope } from './platform/arn.ts'
 import { anonymous, type Caller } from './platform/caller.ts'
-import type { Host, NodeMessageHandler, Observer, Running, Settings } from './platform/capability.ts'
+import {
+  type Choices,
+  DEFAULT_CHOICES,
+  type Host,
+  type NodeMessageHandler,
+  type Observer,
+  type Running,
+} from './platform/capability.ts'
 import { type Clock, pause, systemClock } from './platform/clock.ts'
 import { Closing } from './platform/closing.ts'
 import { type Context, type Ground, transactional, type WorkContext } from './platform/context.ts'
@@ -42,7 +49,8 @@ export interface ServerOptions {
   maxConnections: number
   /** What clients may send; for tests. */
   limits?: Partial<Limits>
-  settings: Pick<Settings, 'maxStandardParameters' | 'maxAdvancedParameters'>
+  /** What is left out is as AWS has it. */
+  settings?: Partial<Choices>
   log: Logger
   clock?: Clock
   /** Checks every answer against the model: on in test runs. */
@@ -71,7 +79,9 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   const wakes = undo.use(await openWakes(database, processId, log))
   const stopping = new AbortController()
   let streamOrigin: string | undefined
+  const choices: Choices = { ...DEFAULT_CHOICES, ...options.settings }
   const base = {
+    choices,
     sql: database,
     sealer: createSealer(options.rootKey),
     log,
@@ -95,28 +105,29 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     const { account, region } = scope
     return transactional(database, { ...base, account, region, caller, requestId, sourceIp, userAgent })
   }
-  const registry = gather(capabilities)
   const nodeMessages = new Map<string, NodeMessageHandler>()
   const host: Host = transactional(database, {
     ...base,
     processId,
     clock,
     signal: stopping.signal,
-    settings: { ...options.settings, account: root.account, region: options.region },
+    settings: { ...choices, account: root.account, region: options.region },
     nodeMessages,
     onWake: (topic: string, listener: (key: string | undefined) => void) => wakes.on(topic, listener),
     contextFor: (scope: Scope, caller: Caller = anonymous) =>
       contextFor(scope, caller, { requestId: uuid(), sourceIp: '', userAgent: '' }),
   })
-  const running: Running[] = []
+  const started = new Map<string, Running>()
   const closers = undo.use(new Closing())
   for (const capability of capabilities) {
-    const started = await capability.start?.(host)
-    if (!started) continue
-    running.push(started)
-    closers.defer(async () => started.close?.())
-    for (const [type, handler] of Object.entries(started.nodeMessages ?? {})) nodeMessages.set(type, handler)
+    const part = await capability.start?.(host)
+    if (!part) continue
+    started.set(capability.name, part)
+    closers.defer(async () => part.close?.())
+    for (const [type, handler] of Object.entries(part.nodeMessages ?? {})) nodeMessages.set(type, handler)
   }
+  const running = [...started.values()]
+  const registry = gather(capabilities, started)
 
   const metrics = createMetrics()
   const gate: Dispatch = {
@@ -148,9 +159,9 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   const listener = undo.use(
     await listen({ ...options, tlsPort: options.tls ? options.tlsPort : undefined, log, metrics }, doors),
   )
-  streamOrigin = originOf(options, listener)
   // Before the listener, which waits for open connections: capabilities take leave of those that they hold.
   undo.defer(() => closers[Symbol.asyncDispose]())
+  streamOrigin = originOf(options, listener)
   const workContext: WorkContext = transactional(database, { ...base, processId, signal: stopping.signal })
   const work = undo.use(startWork({ clock, log, context: workContext, onWake: host.onWake }, registry.reconcilers))
   undo.defer(async () => stopping.abort())

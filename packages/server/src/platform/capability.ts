@@ -144,18 +144,39 @@ export interface Host extends Ground {
 }
 
 /** Settings that capabilities read, beside those that only the engines need. */
-export interface Settings {
+export interface Settings extends Choices {
   /** The account that the installation was made with. */
   account: string
   region: string
+}
+
+/** The choices of an installation that stand on every ground. */
+export interface Choices {
   /** Standard parameters per account and region (AWS: 10,000). */
   maxStandardParameters: number
   /** Advanced parameters per account and region (AWS: 100,000). */
   maxAdvancedParameters: number
+  /** Days for which ended commands are kept (AWS: 30). */
+  commandRetentionDays: number
+  /** Days that an activation may live at most (AWS: 30); 0: as long as its creator says. */
+  maxActivationDays: number
+  /** Minutes without a sign of life after which a node without a channel is shown as ConnectionLost. */
+  connectionLostMinutes: number
+}
+
+/** AWS's figures; for the last, which AWS does not publish: three of the agent's pings missed. */
+export const DEFAULT_CHOICES: Choices = {
+  maxStandardParameters: 10_000,
+  maxAdvancedParameters: 100_000,
+  commandRetentionDays: 30,
+  maxActivationDays: 30,
+  connectionLostMinutes: 15,
 }
 
 /** The part of a capability that lives with one server process. */
 export interface Running {
+  /** Operations that need what lives with one process, such as a wait for a wake. */
+  operations?: OperationTable
   routes?: Route[]
   sockets?: Socket[]
   credentials?: CredentialSource

@@ -3,6 +3,7 @@
  */
 import type { Scope } from './arn.ts'
 import type { Caller } from './caller.ts'
+import type { Choices } from './capability.ts'
 import type { Database, Sql } from './database.ts'
 import type { Logger } from './log.ts'
 import type { Sealer } from './seal.ts'
@@ -12,6 +13,7 @@ export interface Ground {
   readonly sql: Sql
   readonly sealer: Sealer
   readonly log: Logger
+  readonly choices: Choices
   now(): Date
   /** `wss://host:port` under which clients and nodes open data channels at this process; undefined until it listens. */
   streamOrigin(): string | undefined

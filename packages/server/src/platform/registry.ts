@@ -4,7 +4,7 @@
  */
 import { isModelled } from '../contract/model.ts'
 import type { ServiceName } from '../contract/types.ts'
-import type { Capability, Operation, Reconciler } from './capability.ts'
+import type { Capability, Operation, Reconciler, Running } from './capability.ts'
 
 export type AnyOperation = Operation<unknown, unknown>
 
@@ -14,11 +14,13 @@ export interface Registry {
   reconcilers: Reconciler[]
 }
 
-export function gather(capabilities: Capability[]): Registry {
+/** `running`: what capabilities have started, by name; its operations join those that were declared. */
+export function gather(capabilities: Capability[], running: ReadonlyMap<string, Running> = new Map()): Registry {
   const byName = new Map<string, AnyOperation>()
   const operations: Registry['operations'] = []
   for (const capability of capabilities) {
-    for (const [service, table] of Object.entries(capability.operations ?? {}) as [ServiceName, object][]) {
+    const tables = [capability.operations ?? {}, running.get(capability.name)?.operations ?? {}]
+    for (const [service, table] of tables.flatMap((each) => Object.entries(each)) as [ServiceName, object][]) {
       for (const [name, operation] of Object.entries(table) as [string, AnyOperation][]) {
         const id = `${service}:${name}`
         if (byName.has(id)) throw new Error(`${id} is declared twice, the second time by ${capability.name}`)
