@@ -5,6 +5,7 @@
  */
 import { hash } from 'node:crypto'
 import {
+  type AgentMessage,
   agentJobOutcome,
   buildAgentJob,
   CONTROL_MESSAGE,
@@ -54,6 +55,13 @@ const payloadOf = (row: store.MailboxRow): Uint8Array =>
     ? buildAgentJob({ JobId: row.jobId, Topic: row.topic, Content: row.content })
     : Buffer.from(row.content)
 
+/** The message that a node acknowledges for good, if this is an acknowledgement. */
+function acknowledgedBy({ messageType, payload }: AgentMessage): string | undefined {
+  if (messageType !== CONTROL_MESSAGE.agentJobAck) return undefined
+  const ack = parseAgentJobAck(payload)
+  return agentJobOutcome(ack.statusCode) === 'redeliver' ? undefined : ack.acknowledgedMessageId
+}
+
 /** What has left the mailbox, by whatever kind of answer, is not waited for any more. */
 function forgetAnswered(channels: Iterable<Channel>, rows: store.MailboxRow[]): void {
   const waiting = new Set(rows.map((row) => row.messageId))
@@ -88,7 +96,7 @@ export function holdChannels(host: Host): Channels {
   async function deliver(channels: Channel[]): Promise<void> {
     const byKey = new Map(channels.map((channel) => [channel.key, channel]))
     const now = host.clock.now()
-    const rows = await store.readMessages(host.sql, [...byKey.values()])
+    const rows = await store.readMessages(host.sql, [...byKey.values()], now)
     forgetAnswered(byKey.values(), rows)
     for (const row of rows) {
       const channel = byKey.get(keyOf(row))!
@@ -122,11 +130,10 @@ export function holdChannels(host: Host): Channels {
   function receive(channel: Channel, data: Uint8Array): void {
     const message = decodeAgentMessage(data)
     const handle = host.nodeMessages.get(message.messageType)
-    if (message.messageType === CONTROL_MESSAGE.agentJobAck) {
-      const ack = parseAgentJobAck(message.payload)
-      if (agentJobOutcome(ack.statusCode) !== 'redeliver') channel.sent?.delete(ack.acknowledgedMessageId)
-    }
+    const acknowledged = acknowledgedBy(message)
     if (!handle) return // telemetry and what later agents may say
+    // Not sent again while the acknowledgement is written; the row is gone after that.
+    if (acknowledged && channel.sent?.has(acknowledged)) channel.sent.set(acknowledged, Number.POSITIVE_INFINITY)
     handle({
       scope: { account: channel.account, region: channel.region },
       nodeId: channel.nodeId,
@@ -134,12 +141,26 @@ export function holdChannels(host: Host): Channels {
       messageType: message.messageType,
       payload: message.payload,
       answer: (messageType, payload) => send(channel, messageType, payload, uuid(), host.clock.now().getTime()),
-    }).catch((error) =>
-      host.log.warn(
-        { err: error, nodeId: channel.nodeId, messageType: message.messageType },
-        'a message of a node was not taken',
-      ),
+    }).then(
+      () => void (acknowledged && channel.sent?.delete(acknowledged)),
+      (error) => {
+        if (acknowledged && channel.sent?.has(acknowledged)) channel.sent.set(acknowledged, host.clock.now().getTime())
+        host.log.warn(
+          { err: error, nodeId: channel.nodeId, messageType: message.messageType },
+          'a message of a node was not taken',
+        )
+      },
     )
+  }
+
+  /** Wakes were missed: closes the channels that are recorded at another process by now, or for no node any more. */
+  async function review(): Promise<void> {
+    await opened.idle()
+    const before = [...held.values()]
+    const recorded = new Set(await store.readHeld(host.sql, host.processId))
+    for (const channel of before)
+      if (held.get(channel.key) === channel && !recorded.has(channel.key))
+        channel.socket.close(CLOSE_NORMAL, 'this channel is over')
   }
 
   function admit(channel: Channel): void {
@@ -174,7 +195,9 @@ export function holdChannels(host: Host): Channels {
       }
     }),
     host.onWake(CHANNEL_WAKE, (key) => {
-      const [nodeKey = '', processId] = key?.split(' ') ?? []
+      if (key === undefined)
+        return void review().catch((error) => host.log.warn({ err: error }, 'channels not reviewed'))
+      const [nodeKey = '', processId] = key.split(' ')
       const channel = held.get(nodeKey)
       if (channel && processId !== host.processId) channel.socket.close(CLOSE_NORMAL, 'this channel is over')
     }),

@@ -8,14 +8,18 @@ import type { Access, Capability, Reconciler } from '../../platform/capability.t
 import type { Context, Ground } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { CHANNEL_WAKE, holdChannels, MAILBOX_WAKE } from './channels.ts'
+import { DEAD_AFTER_MS } from './connected.ts'
+import { ec2messages } from './ec2messages.ts'
 import init from './migrations/0001-init.sql'
 import streamOrigin from './migrations/0002-stream-origin.sql'
+import delivery from './migrations/0003-delivery.sql'
 import * as store from './store.ts'
 import { makeToken } from './token.ts'
 
-/** Heartbeats of a server process, and the silence after which its channels no longer count. */
+export { connectedNodes } from './connected.ts'
+
+/** Between two heartbeats of a server process. */
 const BEAT_SECONDS = 5
-const DEAD_AFTER_MS = 20_000
 /** Contents without a message are kept for this long: their messages may be about to commit. */
 const SPARE_CONTENTS_MS = 600_000
 
@@ -36,6 +40,7 @@ const tidy: Reconciler = {
   wakes: [],
   everySeconds: 300,
   async run(work) {
+    await store.deleteExpired(work.sql, work.now())
     await store.deleteUnusedContents(work.sql, new Date(work.now().getTime() - SPARE_CONTENTS_MS))
     return undefined
   },
@@ -60,12 +65,14 @@ export const messaging: Capability = {
   migrations: [
     { name: '0001-init', sql: init },
     { name: '0002-stream-origin', sql: streamOrigin },
+    { name: '0003-delivery', sql: delivery },
   ],
   reconcilers: [heartbeat, tidy],
   async start(host) {
     await store.beat(host.sql, host.processId, host.streamOrigin(), host.now())
     const channels = holdChannels(host)
     return {
+      operations: { ec2messages: ec2messages(host) },
       routes: [
         {
           method: 'POST',
@@ -106,6 +113,8 @@ export interface Letter {
   contentId: string
   content: string
   messages: store.NewMessage[]
+  /** Nobody wants to say it after this moment; absent: until it is acknowledged or withdrawn. */
+  expiresAt?: Date
 }
 
 /** Puts a message into each node's mailbox (one statement) and wakes whoever holds the nodes. */
@@ -121,13 +130,6 @@ export const acknowledge = (ground: Ground, messageIds: string[]): Promise<void>
 
 /** Takes messages back that have not been acknowledged. */
 export const withdraw = (ground: Ground, jobIds: string[]): Promise<void> => store.deleteJobs(ground.sql, jobIds)
-
-/** Of these nodes, those with an open control channel at a process that lives. */
-export async function connectedNodes(ground: Ground & Scope, nodeIds: string[]): Promise<Set<string>> {
-  if (nodeIds.length === 0) return new Set()
-  const aliveSince = new Date(ground.now().getTime() - DEAD_AFTER_MS)
-  return new Set(await store.readConnected(ground.sql, ground, nodeIds, aliveSince))
-}
 
 /**
  * Where both ends of a session with this node dial: the process that holds the node's channel, since agents open all of

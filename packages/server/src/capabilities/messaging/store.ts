@@ -24,7 +24,7 @@ export interface NewMessage extends NodeKey {
 /** One statement: the shared content and a message for each node. */
 export async function insertMessages(
   sql: Sql,
-  shared: { contentId: string; content: string; messageType: string; topic: string },
+  shared: { contentId: string; content: string; messageType: string; topic: string; expiresAt?: Date },
   messages: NewMessage[],
   now: Date,
 ): Promise<void> {
@@ -34,9 +34,10 @@ export async function insertMessages(
       values (${shared.contentId}, ${shared.content}, ${now})
       on conflict do nothing
     )
-    insert into mailbox (message_id, account, region, node_id, message_type, job_id, topic, content_id, created_at)
+    insert into mailbox
+      (message_id, account, region, node_id, message_type, job_id, topic, content_id, created_at, expires_at)
     select m.message_id, m.account, m.region, m.node_id, ${shared.messageType}, m.job_id, ${shared.topic},
-      ${shared.contentId}, ${now}
+      ${shared.contentId}, ${now}, ${shared.expiresAt ?? null}
     from unnest(
       ${messages.map((m) => m.messageId)}::uuid[], ${messages.map((m) => m.account)}::text[],
       ${messages.map((m) => m.region)}::text[], ${messages.map((m) => m.nodeId)}::text[],
@@ -45,7 +46,7 @@ export async function insertMessages(
 }
 
 /** Messages that wait for these nodes, oldest first. */
-export async function readMessages(sql: Sql, nodes: NodeKey[]): Promise<MailboxRow[]> {
+export async function readMessages(sql: Sql, nodes: NodeKey[], now: Date): Promise<MailboxRow[]> {
   return sql<MailboxRow[]>`
     select m.message_id as "messageId", m.account, m.region, m.node_id as "nodeId", m.message_type as "messageType",
       m.job_id as "jobId", m.topic, c.content, m.created_at as "createdAt"
@@ -54,7 +55,54 @@ export async function readMessages(sql: Sql, nodes: NodeKey[]): Promise<MailboxR
     ) as n (account, region, node_id)
     join mailbox m on m.account = n.account and m.region = n.region and m.node_id = n.node_id
     join message_contents c on c.content_id = m.content_id
+    where m.expires_at is null or m.expires_at > ${now}
     order by m.created_at, m.message_id`
+}
+
+/** Jobs for a node that polls, oldest first; they are hidden from its next polls for some seconds. */
+export async function takeMessages(
+  sql: Sql,
+  node: NodeKey,
+  now: Date,
+  hideSeconds: number,
+  limit: number,
+): Promise<MailboxRow[]> {
+  const hiddenUntil = new Date(now.getTime() + hideSeconds * 1000)
+  const rows = await sql<MailboxRow[]>`
+    update mailbox m set hidden_until = ${hiddenUntil}
+    from message_contents c
+    where c.content_id = m.content_id and m.message_id in (
+      select message_id from mailbox
+      where account = ${node.account} and region = ${node.region} and node_id = ${node.nodeId}
+        and message_type = 'agent_job' and (hidden_until is null or hidden_until <= ${now})
+        and (expires_at is null or expires_at > ${now})
+      order by created_at limit ${limit} for update skip locked
+    )
+    returning m.message_id as "messageId", m.account, m.region, m.node_id as "nodeId", m.message_type as "messageType",
+      m.job_id as "jobId", m.topic, c.content, m.created_at as "createdAt"`
+  return [...rows].sort((a, b) => a.createdAt.getTime() - b.createdAt.getTime())
+}
+
+export async function readMessageOfJob(
+  sql: Sql,
+  node: NodeKey,
+  jobId: string,
+): Promise<{ messageId: string; createdAt: Date } | undefined> {
+  const [row] = await sql<{ messageId: string; createdAt: Date }[]>`
+    select message_id as "messageId", created_at as "createdAt" from mailbox
+    where job_id = ${jobId} and account = ${node.account} and region = ${node.region} and node_id = ${node.nodeId}`
+  return row
+}
+
+/** Takes one job out of one node's mailbox. */
+export async function deleteJob(sql: Sql, node: NodeKey, jobId: string): Promise<void> {
+  await sql`
+    delete from mailbox
+    where job_id = ${jobId} and account = ${node.account} and region = ${node.region} and node_id = ${node.nodeId}`
+}
+
+export async function deleteExpired(sql: Sql, now: Date): Promise<void> {
+  await sql`delete from mailbox where expires_at <= ${now}`
 }
 
 export async function deleteMessages(sql: Sql, messageIds: string[]): Promise<void> {
@@ -134,6 +182,13 @@ export async function readHolder(
     where c.account = ${node.account} and c.region = ${node.region} and c.node_id = ${node.nodeId}
       and p.heartbeat_at >= ${aliveSince}`
   return row
+}
+
+/** The nodes whose channels are recorded as this process's, as `account/region/node`. */
+export async function readHeld(sql: Sql, processId: string): Promise<string[]> {
+  const rows = await sql<{ key: string }[]>`
+    select account || '/' || region || '/' || node_id as key from node_channels where process_id = ${processId}`
+  return rows.map((row) => row.key)
 }
 
 /** Which of the nodes have a channel to a process that lives. */
