@@ -6,10 +6,11 @@ import { keys } from './capabilities/keys/index.ts'
 import { messaging } from './capabilities/messaging/index.ts'
 import { nodes } from './capabilities/nodes/index.ts'
 import { parameters } from './capabilities/parameters/index.ts'
+import { sessions } from './capabilities/sessions/index.ts'
 import { settings } from './capabilities/settings/index.ts'
 import { tags } from './capabilities/tags/index.ts'
 import type { Capability } from './platform/capability.ts'
 
-const owners: Capability[] = [parameters, documents, nodes, commands]
+const owners: Capability[] = [parameters, documents, nodes, commands, sessions]
 
 export const capabilities: Capability[] = [settings, tags(owners), messaging, keys, identity, ...owners]

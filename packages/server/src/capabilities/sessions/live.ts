@@ -1,0 +1,295 @@
+/**
+ * The sessions that this process carries: sockets come in with a token in their first frame, a relay joins the two of a
+ * session, and one sweep a second watches over all of them (idle, too long, an end that does not come back). The
+ * database is told in the background; no frame waits for it. After a restart both ends come back with new tokens and
+ * the session goes on.
+ */
+import { buildChannelClosed, CONTROL_MESSAGE, type OpenDataChannel, parseOpenDataChannel } from '@musterbook/wire'
+import type { WebSocket } from 'ws'
+import type { Host } from '../../platform/capability.ts'
+import type { Context } from '../../platform/context.ts'
+import { uuid } from '../../platform/ids.ts'
+import { acknowledge } from '../messaging/index.ts'
+import { type Ending, endSession, SESSION_WAKE } from './ending.ts'
+import { type Line, Relay, type Side } from './relay.ts'
+import { END_WORDS } from './rules.ts'
+import * as store from './store.ts'
+import { spendToken } from './tokens.ts'
+
+/** The first frame comes right after the upgrade. */
+const FIRST_FRAME_MS = 10_000
+/** Bytes that may come before the token has been looked up: what lies in one read of the socket. */
+const MAX_EARLY_BYTES = 1024 * 1024
+const SWEEP_MS = 1_000
+/** An agent that lost its data channel is back within a fraction of a second; a dead one never. */
+const AGENT_RETURN_MS = 4_000
+/** session-manager-plugin tries for about 20 seconds; a laptop may sleep a little. */
+const CLIENT_RETURN_MS = 60_000
+const AGENT_FIRST_MS = 30_000
+const PING_MS = 15_000
+const PONG_MS = 20_000
+const TOUCH_MS = 10_000
+/** How long the ends have to read their last message before their sockets are closed. */
+const FAREWELL_MS = 2_000
+const CLOSE_NORMAL = 1_000
+const CLOSE_GOING_AWAY = 1_001
+const CLOSE_POLICY = 1_008
+
+interface Connection {
+  socket: WebSocket
+  line: Line
+  pingedAt: number
+  /** The ping that no pong has answered. */
+  awaitingSince: number | undefined
+}
+
+interface Live {
+  session: store.SessionRow
+  relay: Relay
+  ends: Partial<Record<Side, Connection>>
+  /** Since when an end is missing, in ms since 1970. */
+  missingSince: Record<Side, number>
+  came: Record<Side, boolean>
+  /** It ends as soon as the client has come back for what was said last. */
+  pending: Ending | undefined
+}
+
+export interface LiveSessions extends AsyncDisposable {
+  open(context: Context, socket: WebSocket, sessionId: string): void
+  /** Ends a session wherever it is carried, and tells both ends. */
+  end(sessionId: string, ending: Ending): Promise<void>
+}
+
+export function holdSessions(host: Host): LiveSessions {
+  const held = new Map<string, Live>()
+  const now = () => host.now().getTime()
+  let touchedAt = 0
+  let closing = false
+
+  const inBackground = (what: Promise<unknown>, sessionId: string) =>
+    void what.catch((error) => host.log.error({ err: error, sessionId }, 'a session could not be recorded'))
+
+  function carry(session: store.SessionRow): Live {
+    const known = held.get(session.sessionId)
+    if (known) return known
+    const relay = new Relay({
+      now,
+      newId: uuid,
+      state(state) {
+        if (state === 'Connected') inBackground(store.markConnected(host.sql, session.sessionId), session.sessionId)
+        else finishOnceRead(live, { status: 'Terminated', details: END_WORDS.exited, byNode: true })
+      },
+      broken(side, reason) {
+        const details = `The ${side} cannot be understood: ${reason}.`
+        finish(live, { status: 'Failed', details })
+      },
+    })
+    const live: Live = {
+      session,
+      relay,
+      ends: {},
+      missingSince: { agent: now(), client: now() },
+      came: { agent: false, client: false },
+      pending: undefined,
+    }
+    held.set(session.sessionId, live)
+    return live
+  }
+
+  function attach(live: Live, side: Side, connection: Connection): void {
+    live.ends[side]?.socket.close(CLOSE_NORMAL, 'another connection took this place')
+    live.ends[side] = connection
+    live.came[side] = true
+    live.relay.attach(side, connection.line)
+    if (side === 'agent') inBackground(acknowledge(host, [live.session.letterId]), live.session.sessionId)
+    if (side === 'client' && live.pending) finish(live, live.pending)
+  }
+
+  function detach(live: Live, side: Side, connection: Connection): void {
+    live.relay.detach(side, connection.line)
+    if (live.ends[side] !== connection) return
+    delete live.ends[side]
+    live.missingSince[side] = now()
+  }
+
+  /** What the agent said last is for the client to see: one that is away has its time to come back. */
+  function finishOnceRead(live: Live, ending: Ending): void {
+    if (live.relay.has('client') || live.relay.keptFor('client') === 0) finish(live, ending)
+    else live.pending ??= ending
+  }
+
+  function finish(live: Live, ending: Ending): void {
+    const { sessionId } = live.session
+    leave(live, ending)
+    inBackground(endSession(host, sessionId, ending), sessionId)
+  }
+
+  /** Tells both ends and forgets the session here. */
+  function leave(live: Live, { details, byNode }: Ending): void {
+    const { sessionId, nodeId } = live.session
+    if (held.get(sessionId) !== live) return
+    held.delete(sessionId)
+    const farewell = { MessageId: uuid(), DestinationId: nodeId, SessionId: sessionId, CreatedDate: now() }
+    live.relay.say('client', CONTROL_MESSAGE.channelClosed, buildChannelClosed({ ...farewell, Output: details }))
+    if (!byNode) live.relay.say('agent', CONTROL_MESSAGE.channelClosed, buildChannelClosed({ ...farewell, Output: '' }))
+    live.relay.close()
+    const sockets = Object.values(live.ends).map(({ socket }) => socket)
+    for (const socket of sockets) socket.resume()
+    host.clock.after(FAREWELL_MS, () => {
+      for (const socket of sockets) socket.close(CLOSE_NORMAL, 'the session is over')
+    })
+  }
+
+  function sweep(): void {
+    const at = now()
+    for (const live of held.values()) watch(live, at)
+    if (held.size > 0 && at - touchedAt >= TOUCH_MS) {
+      touchedAt = at
+      store.touchSessions(host.sql, [...held.keys()], host.now()).catch((error) => {
+        touchedAt = 0
+        host.log.warn({ err: error }, 'the sessions of this process could not be touched')
+      })
+    }
+    timer = host.clock.after(SWEEP_MS, sweep)
+  }
+
+  function watch(live: Live, at: number): void {
+    const reason = overdue(live, at)
+    if (reason) {
+      finish(live, live.pending ?? { status: 'Terminated', details: reason })
+      return
+    }
+    for (const [side, connection] of Object.entries(live.ends) as [Side, Connection][]) {
+      const { awaitingSince, socket } = connection
+      if (live.relay.isPaused(side)) connection.awaitingSince = undefined
+      else if (awaitingSince !== undefined && at - awaitingSince > PONG_MS) socket.terminate()
+      else if (awaitingSince === undefined && at - connection.pingedAt >= PING_MS) {
+        connection.pingedAt = at
+        connection.awaitingSince = at
+        socket.ping()
+      }
+    }
+  }
+
+  let timer = host.clock.after(SWEEP_MS, sweep)
+  const subscription = host.onWake(SESSION_WAKE, (key) => {
+    const ids = key === undefined ? [...held.keys()] : held.has(key) ? [key] : []
+    if (ids.length === 0) return
+    store.readSessions(host.sql, ids).then(
+      (rows) => {
+        for (const row of rows) {
+          const live = row.endedAt ? held.get(row.sessionId) : undefined
+          if (live) leave(live, { status: 'Terminated', details: row.details })
+        }
+      },
+      (error) => host.log.error({ err: error }, 'ended sessions could not be read'),
+    )
+  })
+
+  return {
+    open(context, socket, sessionId) {
+      const connection: Connection = { socket, line: lineOf(socket), pingedAt: now(), awaitingSince: undefined }
+      const early: Buffer[] = []
+      let earlyBytes = 0
+      let asked = false
+      let place: { live: Live; side: Side } | undefined
+      const patience = host.clock.after(FIRST_FRAME_MS, () => socket.close(CLOSE_POLICY, 'no first frame came'))
+
+      async function admit(first: Buffer): Promise<void> {
+        const open = parseOpenDataChannel(first)
+        const spent = await spendToken(host, sessionId, open.TokenValue)
+        if (!spent || closing || !fits(context, open, spent)) {
+          host.log.warn({ sessionId, role: open.role }, 'a data channel was refused')
+          return socket.close(CLOSE_POLICY, 'the token is not good')
+        }
+        patience[Symbol.dispose]()
+        if (socket.readyState !== socket.OPEN) return
+        if (spent.session.endedAt) return socket.close(CLOSE_NORMAL, 'the session is over')
+        const live = carry(spent.session)
+        place = { live, side: spent.role }
+        attach(live, spent.role, connection)
+        for (const frame of early.splice(0)) live.relay.receive(spent.role, frame)
+        if (!live.relay.isPaused(spent.role)) socket.resume()
+      }
+
+      socket.on('pong', () => {
+        connection.awaitingSince = undefined
+      })
+      socket.on('message', (data: Buffer) => {
+        if (place) {
+          place.live.relay.receive(place.side, data)
+          return
+        }
+        if (asked) {
+          earlyBytes += data.length
+          if (earlyBytes > MAX_EARLY_BYTES) socket.close(CLOSE_POLICY, 'too much came before the channel was open')
+          else early.push(data)
+          return
+        }
+        asked = true
+        socket.pause()
+        admit(data).catch((error) => {
+          host.log.warn({ err: error, sessionId }, 'a data channel could not be opened')
+          socket.close(CLOSE_POLICY, 'the channel could not be opened')
+        })
+      })
+      socket.on('close', () => {
+        patience[Symbol.dispose]()
+        if (place) detach(place.live, place.side, connection)
+      })
+    },
+    async end(sessionId, ending) {
+      const live = held.get(sessionId)
+      if (live && ending.byNode && !live.relay.has('client') && live.relay.keptFor('client') > 0) {
+        live.pending ??= ending
+        return
+      }
+      if (live) leave(live, ending)
+      await endSession(host, sessionId, ending)
+    },
+    async [Symbol.asyncDispose]() {
+      closing = true
+      timer[Symbol.dispose]()
+      subscription[Symbol.dispose]()
+      const sockets = [...held.values()].flatMap((live) => Object.values(live.ends).map(({ socket }) => socket))
+      held.clear()
+      for (const socket of sockets) {
+        socket.resume()
+        socket.close(CLOSE_GOING_AWAY, 'the server stops; the session can be resumed')
+        host.clock.after(FAREWELL_MS, () => socket.terminate())
+      }
+    },
+  }
+}
+
+const lineOf = (socket: WebSocket): Line => ({
+  send: (frame, left) => socket.send(frame, { binary: true }, left),
+  pause: () => socket.pause(),
+  resume: () => socket.resume(),
+})
+
+/** The token decides which end this is; an agent must also have signed as the node whose session it is. */
+function fits(
+  { caller }: Context,
+  open: OpenDataChannel,
+  { role, session }: { role: Side; session: store.SessionRow },
+): boolean {
+  if (open.role !== role) return false
+  if (role === 'client') return true
+  return caller.type === 'node' && caller.nodeId === session.nodeId && caller.account === session.account
+}
+
+/** Why the session's time is over, if it is. */
+function overdue(live: Live, at: number): string | undefined {
+  const { session, relay, missingSince, came } = live
+  if (session.idleSeconds !== null && at - relay.lastTraffic >= session.idleSeconds * 1000) return END_WORDS.idle
+  if (session.longestSeconds !== null && at - session.startedAt.getTime() >= session.longestSeconds * 1000)
+    return END_WORDS.longest
+  if (!relay.has('agent') && live.pending === undefined) {
+    const patience = came.agent ? AGENT_RETURN_MS : AGENT_FIRST_MS
+    if (at - missingSince.agent >= patience) return came.agent ? END_WORDS.agentGone : END_WORDS.agentNeverCame
+  }
+  if (!relay.has('client') && at - missingSince.client >= CLIENT_RETURN_MS)
+    return came.client ? END_WORDS.clientGone : END_WORDS.clientNeverCame
+  return undefined
+}

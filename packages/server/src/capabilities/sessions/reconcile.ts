@@ -1,0 +1,46 @@
+/** What no live end does any more: sessions whose process is gone, messages that nobody takes, histories too old. */
+import type { Reconciler } from '../../platform/capability.ts'
+import { withdraw } from '../messaging/index.ts'
+import { endSession, farewellJob } from './ending.ts'
+import { END_WORDS } from './rules.ts'
+import * as store from './store.ts'
+
+/** Twelve touches missed; StartSession counts as one. */
+const FORGOTTEN_MS = 120_000
+const AT_ONCE = 100
+/** An agent that still has a session's data channel ends it when told once; others know nothing of it. */
+const FAREWELL_MS = 600_000
+/** Days that sessions stay in the history, as with AWS. */
+const HISTORY_MS = 30 * 86_400_000
+const SPARE_TOKENS_MS = 3_600_000
+
+export const endForgotten: Reconciler = {
+  name: 'sessions.end-forgotten',
+  wakes: [],
+  everySeconds: 30,
+  async run(work) {
+    for (;;) {
+      const since = new Date(work.now().getTime() - FORGOTTEN_MS)
+      const rows = await store.readForgotten(work.sql, since, AT_ONCE)
+      for (const { sessionId, status } of rows) {
+        const details = status === 'Connecting' ? END_WORDS.clientNeverCame : END_WORDS.serverGone
+        await endSession(work, sessionId, { status: 'Terminated', details })
+      }
+      if (rows.length < AT_ONCE || work.signal.aborted) return undefined
+    }
+  },
+}
+
+export const forgetOld: Reconciler = {
+  name: 'sessions.forget-old',
+  wakes: [],
+  everySeconds: 300,
+  async run(work) {
+    const now = work.now().getTime()
+    const until = new Date(now - FAREWELL_MS)
+    const ids = await store.readEndedBetween(work.sql, new Date(now - 4 * FAREWELL_MS), until)
+    if (ids.length > 0) await withdraw(work, ids.map(farewellJob))
+    await store.deleteOld(work.sql, new Date(now - SPARE_TOKENS_MS), new Date(now - HISTORY_MS))
+    return undefined
+  },
+}

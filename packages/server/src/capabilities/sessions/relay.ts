@@ -1,0 +1,261 @@
+/**
+ * One session's frames between its two ends, in memory and without I/O: what the agent sends reaches the client and the
+ * other way round, byte for byte. Every stream message is kept until the other end has acknowledged it, so that an end
+ * that comes back is handed at once what its lost connection may have swallowed, and a double of what was acknowledged is
+ * answered here (the official plugin acknowledges once only, and an agent that missed it would repeat itself for ever).
+ * What is kept is bounded: at KEPT_BYTES the sending end is read no further, and never both ends at once, since each one's
+ * acknowledgements are what frees the other; at twice that its messages are dropped, to be sent again. live.ts owns the sockets and the clock.
+ *
+ *   agent  -> output_stream_data, acknowledge  -> client
+ *   client -> input_stream_data, acknowledge   -> agent
+ *   agent  -> agent_session_state              -> stays here
+ */
+import { hash } from 'node:crypto'
+import {
+  type AgentMessage,
+  acknowledgeFrame,
+  DATA_MESSAGE,
+  decodeAgentMessage,
+  encodeAgentMessage,
+  FrameError,
+  PayloadError,
+  parseAcknowledge,
+  parseAgentSessionState,
+  type SessionState,
+} from '@musterbook/wire'
+
+export type Side = 'agent' | 'client'
+
+/** What an end's connection can do; `send` calls back when the bytes have left this process. */
+export interface Line {
+  send(frame: Uint8Array, left: () => void): void
+  /** Reads no further until `resume`. */
+  pause(): void
+  resume(): void
+}
+
+/** Bytes of stream messages kept for an end that is slow or away: official agents have at most 1 MiB under way. */
+export const KEPT_BYTES = 4 * 1024 * 1024
+/** Bytes handed to a connection that have not left yet, above which the other end is read no further. */
+const UNSENT_BYTES = 1024 * 1024
+/** Beyond this a connection that takes nothing is given up: only acknowledgements and doubles can bring it here. */
+const STUCK_BYTES = 16 * 1024 * 1024
+/** Numbers that may arrive ahead of a missing one: what the official plugin keeps. */
+const AHEAD = 10_000
+/** Frames with a wrong digest that are dropped (their sender repeats them) before the session ends. */
+const MAX_DAMAGED = 100
+
+const sha256 = (data: string | Uint8Array): string => hash('sha256', data, 'hex')
+
+export interface RelayOptions {
+  /** Milliseconds since 1970. */
+  now(): number
+  newId(): string
+  /** The agent said how its session stands. */
+  state(state: SessionState): void
+  /** A stream message passed for the first time. */
+  passed?(from: Side, message: AgentMessage): void
+  /** An end sent what no session can go on with. */
+  broken(side: Side, reason: string): void
+}
+
+/** What one end sends and the other has not acknowledged. */
+interface Direction {
+  kept: Map<number, Uint8Array>
+  keptBytes: number
+  /** All numbers below have been seen; `ahead` holds those seen above. */
+  seenBelow: number
+  ahead: Set<number>
+  /** Undefined until the first number: a relay may begin in the middle of a session. */
+  begun: boolean
+  bytes: number
+}
+
+interface End {
+  line: Line | undefined
+  unsent: number
+  paused: boolean
+  sends: Direction
+}
+
+const STREAM = { agent: DATA_MESSAGE.outputStreamData, client: DATA_MESSAGE.inputStreamData } as const
+const other = (side: Side): Side => (side === 'agent' ? 'client' : 'agent')
+
+export class Relay {
+  private readonly options: RelayOptions
+  private readonly ends: Record<Side, End> = { agent: newEnd(), client: newEnd() }
+  private damaged = 0
+  private over = false
+  /** When stream data last passed, in ms since 1970. */
+  lastTraffic: number
+
+  constructor(options: RelayOptions) {
+    this.options = options
+    this.lastTraffic = options.now()
+  }
+
+  /** Whether the end is connected. */
+  has(side: Side): boolean {
+    return this.ends[side].line !== undefined
+  }
+
+  /** Payload bytes that this end has sent, each message once. */
+  bytesFrom(side: Side): number {
+    return this.ends[side].sends.bytes
+  }
+
+  /** Bytes kept for an end that has not acknowledged them. */
+  keptFor(side: Side): number {
+    return this.ends[other(side)].sends.keptBytes
+  }
+
+  /** Whether the end is not read because the other one is slow. */
+  isPaused(side: Side): boolean {
+    return this.ends[side].paused
+  }
+
+  /** A new connection of an end takes the place of an earlier one; it is sent what that one may have lost. */
+  attach(side: Side, line: Line): void {
+    const end = this.ends[side]
+    end.line = line
+    end.unsent = 0
+    end.paused = false
+    for (const frame of this.ends[other(side)].sends.kept.values()) this.put(side, frame)
+    this.balance()
+  }
+
+  /** The connection is gone; a later one of the same end is not touched by this. */
+  detach(side: Side, line: Line): void {
+    const end = this.ends[side]
+    if (end.line !== line) return
+    end.line = undefined
+    end.unsent = 0
+    end.paused = false
+    this.balance()
+  }
+
+  receive(side: Side, frame: Uint8Array): void {
+    if (this.over) return
+    try {
+      this.take(side, frame, decodeAgentMessage(frame, sha256))
+    } catch (error) {
+      if (!(error instanceof FrameError || error instanceof PayloadError)) throw error
+      const damagedOnly = error instanceof FrameError && error.reason === 'payload-digest'
+      if (damagedOnly && ++this.damaged < MAX_DAMAGED) return
+      this.over = true
+      this.options.broken(side, error.message)
+    }
+  }
+
+  /** Sends a message of the service itself to one end; false when it is not connected. */
+  say(side: Side, messageType: string, payload: Uint8Array): boolean {
+    const { now, newId } = this.options
+    const { line } = this.ends[side]
+    line?.send(encodeAgentMessage({ messageType, payload, messageId: newId(), createdDate: now() }, sha256), () => {})
+    return line !== undefined
+  }
+
+  /** Nothing passes any more. */
+  close(): void {
+    this.over = true
+  }
+
+  private take(side: Side, frame: Uint8Array, message: AgentMessage): void {
+    const { messageType } = message
+    if (messageType === STREAM[side]) this.pass(side, frame, message)
+    else if (messageType === DATA_MESSAGE.acknowledge) this.settle(side, frame, message)
+    else if (messageType === DATA_MESSAGE.agentSessionState && side === 'agent')
+      this.options.state(parseAgentSessionState(message.payload).SessionState)
+    // What neither end sends in a session is not for the other one to see.
+  }
+
+  private pass(side: Side, frame: Uint8Array, message: AgentMessage): void {
+    const { sends } = this.ends[side]
+    const { sequenceNumber } = message
+    if (!sends.begun) {
+      sends.begun = true
+      sends.seenBelow = sequenceNumber
+    }
+    const seen = sequenceNumber < sends.seenBelow || sends.ahead.has(sequenceNumber)
+    if (seen) {
+      if (sends.kept.has(sequenceNumber)) {
+        if (this.ends[other(side)].unsent < UNSENT_BYTES) this.put(other(side), frame)
+      } else this.acknowledgeAgain(side, message)
+      return
+    }
+    if (sequenceNumber > sends.seenBelow + AHEAD) return // so far ahead that neither end would keep it
+    if (sends.keptBytes > 2 * KEPT_BYTES) return
+    note(sends, sequenceNumber)
+    sends.kept.set(sequenceNumber, frame)
+    sends.keptBytes += frame.length
+    sends.bytes += message.payload.length
+    this.lastTraffic = this.options.now()
+    this.options.passed?.(side, message)
+    this.put(other(side), frame)
+    this.balance()
+  }
+
+  private settle(side: Side, frame: Uint8Array, message: AgentMessage): void {
+    const { sends } = this.ends[other(side)]
+    const { AcknowledgedMessageSequenceNumber: number } = parseAcknowledge(message.payload)
+    const kept = sends.kept.get(number)
+    if (kept) {
+      sends.kept.delete(number)
+      sends.keptBytes -= kept.length
+    }
+    this.put(other(side), frame)
+    this.balance()
+  }
+
+  private acknowledgeAgain(side: Side, message: AgentMessage): void {
+    const { now, newId } = this.options
+    this.put(side, acknowledgeFrame(message, { messageId: newId(), createdDate: now(), sha256 }))
+  }
+
+  private put(side: Side, frame: Uint8Array): void {
+    const end = this.ends[side]
+    const { line } = end
+    if (!line || this.over) return // kept, or repeated by its sender
+    if (end.unsent > STUCK_BYTES) {
+      this.over = true
+      this.options.broken(side, 'it takes nothing of what it is sent')
+      return
+    }
+    end.unsent += frame.length
+    line.send(frame, () => {
+      if (end.line !== line) return
+      end.unsent -= frame.length
+      this.balance()
+    })
+  }
+
+  /** Reads on or stops reading, by how much waits for the other end. */
+  private balance(): void {
+    for (const side of ['agent', 'client'] as const) {
+      const end = this.ends[side]
+      const waiting = Math.max(end.sends.keptBytes / KEPT_BYTES, this.ends[other(side)].unsent / UNSENT_BYTES)
+      // Reading on only at half avoids a pause for every frame.
+      const paused = end.paused ? waiting > 0.5 : waiting >= 1 && !this.ends[other(side)].paused
+      if (paused === end.paused || !end.line) continue
+      end.paused = paused
+      if (paused) end.line.pause()
+      else end.line.resume()
+    }
+  }
+}
+
+const newEnd = (): End => ({ line: undefined, unsent: 0, paused: false, sends: newDirection() })
+
+const newDirection = (): Direction => ({
+  kept: new Map(),
+  keptBytes: 0,
+  seenBelow: 0,
+  ahead: new Set(),
+  begun: false,
+  bytes: 0,
+})
+
+function note(direction: Direction, number: number): void {
+  direction.ahead.add(number)
+  while (direction.ahead.delete(direction.seenBelow)) direction.seenBelow++
+}

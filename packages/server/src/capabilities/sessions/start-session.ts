@@ -1,0 +1,118 @@
+/**
+ * StartSession: looks node and document up, writes the session, a token for its client and the message that makes the
+ * node's agent open its end, in one transaction. Both ends dial the process that holds the node's control channel.
+ */
+import { DocumentError, resolveParameters, type SessionDocument } from '@musterbook/document'
+import { buildInteractiveShell, CONTROL_MESSAGE, type JsonObject } from '@musterbook/wire'
+import type { Input, Output } from '../../contract/types.ts'
+import { nodeArn } from '../../platform/arn.ts'
+import { callerName } from '../../platform/caller.ts'
+import type { Access } from '../../platform/capability.ts'
+import type { Context } from '../../platform/context.ts'
+import { AwsError } from '../../platform/errors.ts'
+import { uuid } from '../../platform/ids.ts'
+import { documentAccess, findDocument } from '../documents/index.ts'
+import { post, streamOriginOf } from '../messaging/index.ts'
+import { findNodes } from '../nodes/index.ts'
+import { isEncrypted, limitsOf, newSessionId, PREFERENCES_DOCUMENT } from './rules.ts'
+import * as store from './store.ts'
+import { issueToken } from './tokens.ts'
+
+type Request = Input<'StartSession'>
+
+/**
+ * Asked for beside ssm:StartSession when the document opens a port: a policy that lets somebody have a shell does not
+ * by that let them reach what the node can reach.
+ */
+export const PORT_ACTION = 'ssm:StartPortSession'
+
+export async function startAccess(input: Request, context: Context): Promise<Access[]> {
+  const name = input.DocumentName ?? PREFERENCES_DOCUMENT
+  const node: Access = { resources: [nodeArn(context, input.Target)] }
+  const document = await documentAccess(context, name)
+  const found = await findDocument(context, name, undefined).catch(() => undefined) // refused later, in its own words
+  const isPort = found?.document.kind === 'session' && found.document.sessionType === 'Port'
+  return isPort ? [node, document, { ...document, action: PORT_ACTION }] : [node, document]
+}
+
+/** Errors: InvalidDocument, TargetNotConnected. */
+export async function startSession(context: Context, input: Request): Promise<Output<'StartSession'>> {
+  const name = input.DocumentName ?? PREFERENCES_DOCUMENT
+  const { document, content } = await sessionDocument(context, name)
+  const preferences = await sessionDocument(context, PREFERENCES_DOCUMENT)
+  const parameters = flattened(document, input.Parameters ?? {}, name)
+  const [node] = await findNodes(context, [input.Target])
+  const origin = node && (await streamOriginOf(context, input.Target))
+  if (!origin) throw new AwsError('TargetNotConnected', `${input.Target} is not connected.`)
+
+  const { account, region } = context
+  const session: store.NewSession = {
+    account,
+    region,
+    sessionId: newSessionId(context.caller),
+    nodeId: input.Target,
+    documentName: name,
+    sessionType: document.sessionType,
+    owner: callerName(context.caller),
+    reason: input.Reason ?? '',
+    startedAt: context.now(),
+    ...limitsOf(document, preferences.document),
+    encrypted: isEncrypted(document),
+    recorded: false,
+    letterId: uuid(),
+  }
+  const token = await context.transaction(async (inner) => {
+    await store.insertSession(inner.sql, session)
+    await post(inner, letter(session, content, parameters))
+    return issueToken(inner, session.sessionId, 'client')
+  })
+  context.log.info(
+    { sessionId: session.sessionId, nodeId: session.nodeId, owner: session.owner, document: name },
+    'a session starts',
+  )
+  return { SessionId: session.sessionId, TokenValue: token, StreamUrl: streamUrl(origin, session.sessionId) }
+}
+
+export const streamUrl = (origin: string, sessionId: string): string =>
+  `${origin}/v1/data-channel/${encodeURIComponent(sessionId)}?role=publish_subscribe`
+
+async function sessionDocument(
+  context: Context,
+  name: string,
+): Promise<{ document: SessionDocument; content: JsonObject }> {
+  const { document, content } = await findDocument(context, name, undefined).catch((error: unknown) => {
+    throw error instanceof AwsError ? new AwsError('InvalidDocument', error.message) : error
+  })
+  if (document.kind !== 'session')
+    throw new AwsError('InvalidDocument', `Document type ${document.kind} is not supported for sessions.`)
+  return { document, content: content as JsonObject }
+}
+
+/** Values by their type: a String is a string, since the agent reads no lists. */
+function flattened(document: SessionDocument, given: Record<string, string[]>, name: string): JsonObject {
+  try {
+    return resolveParameters(document, given, name) as JsonObject
+  } catch (error) {
+    if (error instanceof DocumentError) throw new AwsError('InvalidDocument', error.message)
+    throw error
+  }
+}
+
+function letter(session: store.NewSession, content: JsonObject, parameters: JsonObject) {
+  const { account, region, nodeId, sessionId, letterId } = session
+  const payload = buildInteractiveShell({
+    SessionId: sessionId,
+    DocumentName: session.documentName,
+    DocumentContent: content,
+    Parameters: parameters,
+    RunAsUser: '',
+    SessionOwner: session.owner,
+  })
+  return {
+    messageType: CONTROL_MESSAGE.interactiveShell,
+    topic: CONTROL_MESSAGE.interactiveShell,
+    contentId: uuid(),
+    content: Buffer.from(payload).toString(),
+    messages: [{ account, region, nodeId, messageId: letterId, jobId: `session/${sessionId}` }],
+  }
+}

@@ -1,0 +1,152 @@
+/** SQL of sessions. */
+import type { Scope } from '../../platform/arn.ts'
+import type { Sql } from '../../platform/database.ts'
+import type { SessionStatus } from './rules.ts'
+
+export interface SessionRow extends Scope {
+  sessionId: string
+  nodeId: string
+  documentName: string
+  sessionType: string
+  owner: string
+  reason: string
+  status: SessionStatus
+  details: string
+  startedAt: Date
+  endedAt: Date | null
+  idleSeconds: number | null
+  longestSeconds: number | null
+  encrypted: boolean
+  recorded: boolean
+  letterId: string
+}
+
+export type NewSession = Omit<SessionRow, 'status' | 'details' | 'endedAt'>
+export type Role = 'agent' | 'client'
+
+const columns = (sql: Sql) => sql`
+  session_id as "sessionId", account, region, node_id as "nodeId", document_name as "documentName",
+  session_type as "sessionType", owner, reason, status, details, started_at as "startedAt", ended_at as "endedAt",
+  idle_seconds as "idleSeconds", longest_seconds as "longestSeconds", encrypted, recorded, letter_id as "letterId"`
+
+export async function insertSession(sql: Sql, session: NewSession): Promise<void> {
+  await sql`
+    insert into sessions (session_id, account, region, node_id, document_name, session_type, owner, reason, status,
+      details, started_at, idle_seconds, longest_seconds, encrypted, recorded, letter_id, seen_at)
+    values (${session.sessionId}, ${session.account}, ${session.region}, ${session.nodeId}, ${session.documentName},
+      ${session.sessionType}, ${session.owner}, ${session.reason}, 'Connecting', '', ${session.startedAt},
+      ${session.idleSeconds}, ${session.longestSeconds}, ${session.encrypted}, ${session.recorded},
+      ${session.letterId}, ${session.startedAt})`
+}
+
+export async function readSession(sql: Sql, sessionId: string): Promise<SessionRow | undefined> {
+  const [row] = await sql<SessionRow[]>`select ${columns(sql)} from sessions where session_id = ${sessionId}`
+  return row
+}
+
+export async function readSessions(sql: Sql, sessionIds: string[]): Promise<SessionRow[]> {
+  return sql<SessionRow[]>`select ${columns(sql)} from sessions where session_id = any(${sessionIds}::text[])`
+}
+
+/** A new token of this role takes the place of every earlier one. */
+export async function insertToken(
+  sql: Sql,
+  token: { hash: Buffer; sessionId: string; role: Role; expiresAt: Date },
+): Promise<void> {
+  await sql`
+    with earlier as (
+      delete from session_tokens where session_id = ${token.sessionId} and role = ${token.role}
+    )
+    insert into session_tokens (token_hash, session_id, role, expires_at)
+    values (${token.hash}, ${token.sessionId}, ${token.role}, ${token.expiresAt})`
+}
+
+/** Uses a token up: the session and the end that it opens, or undefined when it is not good. */
+export async function takeToken(
+  sql: Sql,
+  token: { hash: Buffer; sessionId: string },
+  now: Date,
+): Promise<{ role: Role; session: SessionRow } | undefined> {
+  const [used] = await sql<{ role: Role }[]>`
+    delete from session_tokens
+    where token_hash = ${token.hash} and session_id = ${token.sessionId} and expires_at >= ${now}
+    returning role`
+  const session = used && (await readSession(sql, token.sessionId))
+  return session && { role: used.role, session }
+}
+
+export async function markConnected(sql: Sql, sessionId: string): Promise<void> {
+  await sql`
+    update sessions set status = 'Connected'
+    where session_id = ${sessionId} and ended_at is null and status <> 'Terminating'`
+}
+
+export interface End {
+  status: SessionStatus
+  details: string
+  at: Date
+}
+
+/** Ends a session that has not ended; tells which one it was. */
+export async function endSession(sql: Sql, sessionId: string, end: End): Promise<SessionRow | undefined> {
+  const [row] = await sql<SessionRow[]>`
+    with ended as (
+      update sessions set status = ${end.status}, details = ${end.details}, ended_at = ${end.at}
+      where session_id = ${sessionId} and ended_at is null
+      returning *
+    ), tokens as (
+      delete from session_tokens where session_id = ${sessionId}
+    )
+    select ${columns(sql)} from ended`
+  return row
+}
+
+export async function touchSessions(sql: Sql, sessionIds: string[], now: Date): Promise<void> {
+  await sql`
+    update sessions set seen_at = ${now} where session_id = any(${sessionIds}::text[]) and ended_at is null`
+}
+
+/** Open sessions that no process has touched since. */
+export async function readForgotten(sql: Sql, since: Date, limit: number): Promise<SessionRow[]> {
+  return sql<SessionRow[]>`
+    select ${columns(sql)} from sessions where ended_at is null and seen_at < ${since} order by seen_at limit ${limit}`
+}
+
+/** Ended between the two moments: their last messages to the nodes need not lie in the mailboxes any more. */
+export async function readEndedBetween(sql: Sql, from: Date, until: Date): Promise<string[]> {
+  const rows = await sql<{ sessionId: string }[]>`
+    select session_id as "sessionId" from sessions where ended_at >= ${from} and ended_at < ${until}`
+  return rows.map((row) => row.sessionId)
+}
+
+export async function deleteOld(sql: Sql, tokensBefore: Date, sessionsBefore: Date): Promise<void> {
+  await sql`delete from session_tokens where expires_at < ${tokensBefore}`
+  await sql`delete from sessions where ended_at < ${sessionsBefore}`
+}
+
+export interface Listing {
+  statuses: readonly string[]
+  target?: string
+  owner?: string
+  sessionId?: string
+  invokedAfter?: Date
+  invokedBefore?: Date
+  /** What the last page ended with. */
+  after?: { startedAt: string; sessionId: string }
+  limit: number
+}
+
+/** The youngest first. */
+export async function listSessions(sql: Sql, scope: Scope, listing: Listing): Promise<SessionRow[]> {
+  const { target, owner, sessionId, invokedAfter, invokedBefore, after } = listing
+  return sql<SessionRow[]>`
+    select ${columns(sql)} from sessions
+    where account = ${scope.account} and region = ${scope.region} and status = any(${[...listing.statuses]}::text[])
+      ${target === undefined ? sql`` : sql`and node_id = ${target}`}
+      ${owner === undefined ? sql`` : sql`and owner = ${owner}`}
+      ${sessionId === undefined ? sql`` : sql`and session_id = ${sessionId}`}
+      ${invokedAfter === undefined ? sql`` : sql`and started_at > ${invokedAfter}`}
+      ${invokedBefore === undefined ? sql`` : sql`and started_at < ${invokedBefore}`}
+      ${after ? sql`and (started_at, session_id) < (${new Date(after.startedAt)}, ${after.sessionId})` : sql``}
+    order by started_at desc, session_id desc limit ${listing.limit}`
+}
