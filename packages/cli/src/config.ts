@@ -3,6 +3,7 @@
  * from this table. A bad value is one line that names the setting.
  */
 import { existsSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { homedir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import type { LogLevel } from '@musterbook/server'
@@ -133,7 +134,7 @@ export const SETTINGS = {
     flag: '',
     variable: 'MUSTERBOOK_ROOT_SECRET_ACCESS_KEY',
     value: 'secret',
-    help: 'its secret, 16 characters or more',
+    help: 'its secret, 16 characters or more (no flag: the process list would show it)',
     fallback: 'generated',
     commands: SERVER,
   },
@@ -246,10 +247,7 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
     host: read('host', text) ?? '127.0.0.1',
     port: read('port', port) ?? 8770,
     tlsPort: read('tlsPort', port) ?? 8771,
-    hostNames: (read('hostNames', text) ?? '')
-      .split(',')
-      .map((name) => name.trim())
-      .filter(Boolean),
+    hostNames: read('hostNames', hostNames) ?? [],
     noAgent: read('noAgent', yes) ?? false,
     region: read('region', region) ?? 'us-east-1',
     account: read('account', account),
@@ -318,7 +316,8 @@ function reader(flags: Map<string, string>, environment: NodeJS.ProcessEnv, comm
     const flag = setting.flag ? flags.get(setting.flag) : undefined
     const value = flag ?? environment[setting.variable]
     if (value === undefined || value === '') return undefined
-    const knows = command === 'help' || command === 'version' || setting.commands.includes(command)
+    if (command === 'help' || command === 'version') return undefined // they work whatever else is wrong
+    const knows = setting.commands.includes(command)
     if (!knows && flag !== undefined) throw new ConfigError(`--${setting.flag} says nothing to '${command}'`)
     if (!knows) return undefined
     try {
@@ -346,6 +345,15 @@ const number = (value: string, from: number, to: number) =>
     : wrong(`is '${value}': it must be a number from ${from} to ${to}`)
 const port = (value: string) => number(value, 0, 65_535)
 const count = (value: string) => number(value, 1, 1_000_000_000)
+/** Host names, wildcards of one label, and addresses: what a certificate can name. */
+const hostNames = (value: string) => {
+  const names = value
+    .split(',')
+    .map((name) => name.trim())
+    .filter(Boolean)
+  const odd = names.find((name) => isIP(name) === 0 && !/^(\*\.)?[\w-]+(\.[\w-]+)*$/.test(name))
+  return odd === undefined ? names : wrong(`has '${odd}', which is neither a host name nor an address`)
+}
 const region = (value: string) =>
   /^[a-z0-9-]{1,63}$/.test(value) ? value : wrong(`is '${value}': a region is made of a-z, 0-9 and -`)
 const account = (value: string) =>
@@ -353,7 +361,7 @@ const account = (value: string) =>
 const accessKey = (value: string) =>
   /^\w{16,128}$/.test(value) ? value : wrong(`is '${value}': an access key id has 16 to 128 letters and digits`)
 const secret = (value: string) =>
-  value.length >= 16 && value.length <= 256 ? value : wrong('must have 16 to 256 characters')
+  /^[A-Za-z0-9/+=_.-]{16,256}$/.test(value) ? value : wrong('must have 16 to 256 letters, digits and / + = _ . -')
 const databaseUrl = (value: string) =>
   /^postgres(ql)?:\/\//.test(value) && URL.canParse(value)
     ? value

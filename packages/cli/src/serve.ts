@@ -25,11 +25,11 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
   await makeDataFolder(config.data)
   const key = await rootKey(config.data, config.rootKeyFile)
   const [tls, postgres] = await Promise.all([
-    serverCertificate(config.data, config.hostNames),
+    serverCertificate(config.data, certificateNames(config)),
     embedded(config, log, signal),
   ])
   let server: ServerProcess
-  const name = config.hostNames[0] ?? (['0.0.0.0', '::', '127.0.0.1'].includes(config.host) ? '127.0.0.1' : config.host)
+  const name = publicName(config)
   try {
     server = await startServer({
       database: postgres?.address ?? { url: config.databaseUrl! },
@@ -54,12 +54,19 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
     throw error
   }
   const endpoint = `http://${bracketed(name)}:${server.listener.port}`
+  const stop = async () => {
+    await server[Symbol.asyncDispose]()
+    await postgres?.stop()
+  }
   const environmentFile = await writeEnvironment(config.data, {
     AWS_ENDPOINT_URL: endpoint,
     AWS_ACCESS_KEY_ID: server.root.accessKeyId,
     AWS_SECRET_ACCESS_KEY: server.root.secretAccessKey,
     AWS_REGION: config.region,
     AWS_DEFAULT_REGION: config.region, // version 1 of the AWS CLI reads only this one
+  }).catch(async (error) => {
+    await stop()
+    throw error
   })
   return {
     server,
@@ -70,10 +77,7 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
     failed: postgres
       ? postgres.exited.then(() => 'PostgreSQL has ended; see postgres.log in the data folder')
       : new Promise(() => {}),
-    async [Symbol.asyncDispose]() {
-      await server[Symbol.asyncDispose]()
-      await postgres?.stop()
-    },
+    [Symbol.asyncDispose]: stop,
   }
 }
 
@@ -81,5 +85,15 @@ async function embedded(config: Config, log: Logger, signal: AbortSignal): Promi
   if (config.databaseUrl) return undefined
   return startPostgres({ folder: config.data, log, signal, user: config.postgresUser })
 }
+
+const everyAddress = (host: string) => host === '0.0.0.0' || host === '::'
+
+/** What clients and nodes of this installation dial. */
+const publicName = ({ host, hostNames }: Config): string =>
+  hostNames.find((name) => !name.startsWith('*')) ?? (everyAddress(host) ? '127.0.0.1' : host)
+
+/** Where the server listens on a particular address, nodes may dial that. */
+const certificateNames = ({ host, hostNames }: Config): string[] =>
+  everyAddress(host) ? hostNames : [...hostNames, host]
 
 const bracketed = (name: string) => (name.includes(':') ? `[${name}]` : name)
