@@ -9,9 +9,9 @@
  *   postgres/, postgres.log, agent/    the embedded database, this machine's agent
  */
 import { randomBytes } from 'node:crypto'
-import { chmod, mkdir, open, readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { access, chmod, constants, link, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import {
   createAuthority,
   isCurrent,
@@ -26,9 +26,10 @@ const PUBLIC = 0o644
 
 export async function makeDataFolder(folder: string): Promise<void> {
   try {
-    // 0711: PostgreSQL's own user passes through to its part, and lists nothing.
-    await mkdir(folder, { recursive: true, mode: 0o711 })
-    await chmod(folder, 0o711)
+    // 0711: PostgreSQL's own user passes through to its part, and lists nothing. A folder that was there before may be
+    // anything, such as /tmp, and keeps its mode.
+    if (await mkdir(folder, { recursive: true, mode: 0o711 })) await chmod(folder, 0o711)
+    await access(folder, constants.W_OK | constants.X_OK)
   } catch (error) {
     throw new ConfigError(
       `the data folder ${folder} cannot be made or used (${reason(error)}): choose another with --data (MUSTERBOOK_DATA)`,
@@ -41,9 +42,8 @@ export async function rootKey(folder: string, file: string | undefined): Promise
   const text = await readSecret(path)
   if (text === undefined) {
     if (file) throw new ConfigError(`the root key file ${path} does not exist; make one with: openssl rand -base64 32`)
-    const key = randomBytes(ROOT_KEY_BYTES)
-    await writeWhole(path, `${key.toString('base64')}\n`, SECRET)
-    return key
+    await writeWhole(path, `${randomBytes(ROOT_KEY_BYTES).toString('base64')}\n`, SECRET, 'keep')
+    return rootKey(folder, file)
   }
   const key = Buffer.from(text.trim(), 'base64')
   if (key.length !== ROOT_KEY_BYTES)
@@ -96,15 +96,29 @@ async function readSecret(path: string): Promise<string | undefined> {
   }
 }
 
-/** Written whole or not at all, also when the power goes. */
-async function writeWhole(path: string, text: string, mode: number): Promise<void> {
+/**
+ * Written whole or not at all, also when the power goes. `keep`: what another process has put there first stays, as a
+ * root key that something was sealed with must.
+ */
+async function writeWhole(path: string, text: string, mode: number, present?: 'keep'): Promise<void> {
   const draft = `${path}.${process.pid}.new`
-  await writeFile(draft, text, { mode })
+  await rm(draft, { force: true })
+  await writeFile(draft, text, { mode, flag: 'wx' })
   await chmod(draft, mode)
-  const file = await open(draft, 'r')
+  await sync(draft)
+  if (present === 'keep') {
+    await link(draft, path).catch((error) => {
+      if (error.code !== 'EEXIST') throw error
+    })
+    await rm(draft)
+  } else await rename(draft, path)
+  await sync(dirname(path))
+}
+
+async function sync(path: string): Promise<void> {
+  const file = await open(path, 'r')
   await file.sync()
   await file.close()
-  await rename(draft, path)
 }
 
 const reason = (error: unknown) => (error as NodeJS.ErrnoException).code ?? String(error)
