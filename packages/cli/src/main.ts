@@ -42,7 +42,11 @@ async function runServer(config: Config): Promise<void> {
       })
   })
   const { up } = await import('./up.ts')
-  const running = await up({ ...config, noAgent: config.noAgent || config.command === 'serve' }, stop.signal)
+  const starting = up({ ...config, noAgent: config.noAgent || config.command === 'serve' }, stop.signal)
+  const running = await starting.catch((error: unknown) => {
+    if (!stop.signal.aborted) throw error // otherwise it was told to stop before it stood, and has
+  })
+  if (!running) return
   const { greet } = await import('./greeting.ts')
   void greet(config, running, STARTED)
   const failure = await Promise.race([asked, running.serving.failed])

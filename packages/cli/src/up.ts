@@ -50,20 +50,27 @@ function keepAgent(config: Config, serving: Serving) {
     })
     if (stopping) return
     child = spawn(process.execPath, [AGENT, 'run', settings], {
+      env: agentEnvironment(),
       // Its standard input is a pipe from here: when this process is gone, however it went, the agent notices.
       stdio: ['pipe', 'inherit', 'inherit'],
       detached: true, // Ctrl-C in the terminal is for this process, which then stops the agent in order
     })
-    child.once('error', (error) => serving.log.error({ err: error }, 'the agent could not be started'))
+    child.once('error', failed)
     child.once('exit', (code, reason) => {
-      if (stopping) return
-      failures = Date.now() - startedAt > SETTLED_MS ? 0 : failures + 1
-      const wait = Math.min(FIRST_RESTART_MS * 2 ** failures, LONGEST_RESTART_MS)
-      serving.log.warn({ code, signal: reason, restartMs: wait }, 'the agent ended and is started again')
-      patience = setTimeout(launch, wait)
+      if (Date.now() - startedAt > SETTLED_MS) failures = 0
+      if (!stopping) serving.log.warn({ code, signal: reason }, 'the agent ended and is started again')
+      again()
     })
   }
-  const launch = () => start().catch((error) => serving.log.error({ err: error }, 'the agent could not be started'))
+  function failed(error: unknown): void {
+    if (!stopping) serving.log.error({ err: error }, 'the agent could not be started; it is tried again')
+    again()
+  }
+  function again(): void {
+    if (stopping) return
+    patience = setTimeout(launch, Math.min(FIRST_RESTART_MS * 2 ** failures++, LONGEST_RESTART_MS))
+  }
+  const launch = () => start().catch(failed)
   void launch()
 
   return {
@@ -79,6 +86,14 @@ function keepAgent(config: Config, serving: Serving) {
     },
   }
 }
+
+/** Scripts on this node inherit the agent's environment, and what the server was told is not theirs to know. */
+const agentEnvironment = (): NodeJS.ProcessEnv =>
+  Object.fromEntries(
+    Object.entries(process.env).filter(
+      ([name]) => name !== 'DATABASE_URL' && !name.startsWith('MUSTERBOOK_') && !name.startsWith('PG'),
+    ),
+  )
 
 /** An activation for this machine unless it is registered. */
 async function activationFor(config: Config, serving: Serving): Promise<{ id: string; code: string } | undefined> {
@@ -102,18 +117,16 @@ async function nodeId(config: Config, serving: Serving, signal: AbortSignal): Pr
   const until = Date.now() + 15_000
   while (Date.now() < until && !signal.aborted) {
     const id = await registeredId(config.data)
-    if (id) {
-      const input = { Target: id }
-      const { Status } = await call<{ Status: string }>(
-        serving.endpoint,
-        config.region,
-        serving.server.root,
-        'GetConnectionStatus',
-        input,
-      )
-      if (Status === 'connected') return id
-    }
+    if (id && (await isConnected(config, serving, id))) return id
     await new Promise((resolve) => setTimeout(resolve, 25))
   }
   return undefined
 }
+
+const isConnected = (config: Config, serving: Serving, nodeId: string): Promise<boolean> =>
+  call<{ Status: string }>(serving.endpoint, config.region, serving.server.root, 'GetConnectionStatus', {
+    Target: nodeId,
+  }).then(
+    ({ Status }) => Status === 'connected',
+    () => false, // the server is stopping, or not quite up
+  )
