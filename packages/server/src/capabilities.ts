@@ -13,4 +13,4 @@ import type { Capability } from './platform/capability.ts'
 
 const owners: Capability[] = [parameters, documents, nodes, commands, sessions]
 
-export const capabilities: Capability[] = [settings, tags(owners), messaging, keys, identity, ...owners]
+export const capabilities: Capability[] = [settings, tags(owners), messaging, identity, keys, ...owners]

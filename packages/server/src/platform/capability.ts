@@ -19,6 +19,15 @@ export interface Access {
   resources: string[]
   /** Condition keys of the request beyond the global ones. */
   keys?: Record<string, string | string[]>
+  /** The policy of the resource itself. Root is asked about it as well: the resource may be another account's. */
+  resourcePolicy?: ResourcePolicy
+}
+
+export interface ResourcePolicy {
+  /** The document; it was parsed before it was stored. */
+  text: string
+  /** Identity policies count only as far as this policy lets their account in, as with KMS keys. */
+  required: boolean
 }
 
 /** How a request proves who sends it: SigV4, nothing at all, or a managed node's own key (`node-key`). */

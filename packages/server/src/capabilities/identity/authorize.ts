@@ -3,7 +3,7 @@
  * what their policies say; a node may act as itself and nothing else.
  */
 import { nodeArn } from '../../platform/arn.ts'
-import type { Caller, FederatedCaller, NodeCaller, RoleCaller, UserCaller } from '../../platform/caller.ts'
+import type { Caller, FederatedCaller, NodeCaller, RoleCaller, RootCaller, UserCaller } from '../../platform/caller.ts'
 import type { Access, Authorizer, Host } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import {
@@ -49,14 +49,19 @@ const FREE = new Set(['sts:GetCallerIdentity'])
 
 export type Needed = Access & { action: string }
 
-export function createAuthorizer(host: Host, principals: Principals): Authorizer {
+export function createAuthorizer(host: Pick<Host, 'sql'>, principals: Principals): Authorizer {
   return {
     async decide(caller, access, context) {
-      if (caller.type === 'root' || FREE.has(access.action)) return undefined
+      if ((caller.type === 'root' && !access.resourcePolicy) || FREE.has(access.action)) return undefined
       if (caller.type === 'anonymous') return refusal('anonymous', access)
       if (caller.type === 'node') return nodeMay(caller, access) ? undefined : refusal(caller.arn, access)
       const request = accessRequest(caller, access, context)
-      const policies = await policySet(host, principals, caller)
+      const { resourcePolicy } = access
+      const policies = {
+        ...(await policiesOnce(host, principals, caller, context)),
+        resource: resourcePolicy && principals.resource(resourcePolicy.text),
+        resourcePolicyRequired: resourcePolicy?.required,
+      }
       if (evaluate(request, policies) === 'allow') return undefined
       return explain(request, policies).message ?? refusal(caller.arn, access)
     },
@@ -73,6 +78,25 @@ function nodeMay(caller: NodeCaller, access: Needed): boolean {
 }
 
 type PolicyCaller = UserCaller | RoleCaller | FederatedCaller
+
+const ofRequest = new WeakMap<Context, Promise<PolicySet>>()
+
+/** One request may need several permissions (a parameter and its key): its caller's policies are looked up once. */
+function policiesOnce(
+  host: Pick<Host, 'sql'>,
+  principals: Principals,
+  caller: PolicyCaller | RootCaller,
+  context: Context,
+): Promise<PolicySet> | PolicySet {
+  if (caller.type === 'root') return { identity: [] }
+  if (caller !== context.caller) return policySet(host, principals, caller)
+  let policies = ofRequest.get(context)
+  if (!policies) {
+    policies = policySet(host, principals, caller)
+    ofRequest.set(context, policies)
+  }
+  return policies
+}
 
 /** The policies that bear on a caller: its own, its boundary and, for a session, those that narrow it. */
 export async function policySet(
@@ -105,7 +129,7 @@ export const principalOf = (caller: Exclude<Caller, NodeCaller>): Principal => {
   }
 }
 
-export const accessRequest = (caller: PolicyCaller, access: Needed, context: Context): AccessRequest => ({
+export const accessRequest = (caller: PolicyCaller | RootCaller, access: Needed, context: Context): AccessRequest => ({
   principal: principalOf(caller),
   action: access.action,
   resources: access.resources.map((arn) => ({ arn })),
@@ -126,9 +150,17 @@ const momentKeys = (context: Context) => {
 const ownKeys = new WeakMap<object, ContextKeys>()
 
 /** What a caller brings along, made once: callers are kept as long as their credentials are. */
-function callerKeys(caller: PolicyCaller): ContextKeys {
+function callerKeys(caller: PolicyCaller | RootCaller): ContextKeys {
   const known = ownKeys.get(caller)
   if (known) return known
+  if (caller.type === 'root') {
+    return contextKeys({
+      'aws:PrincipalArn': caller.arn,
+      'aws:PrincipalAccount': caller.account,
+      'aws:PrincipalType': 'Account',
+      'aws:userid': caller.account,
+    })
+  }
   const isRole = caller.type === 'role'
   const keys = contextKeys({
     'aws:PrincipalArn': isRole ? caller.roleArn : caller.arn,

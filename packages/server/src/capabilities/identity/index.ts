@@ -6,11 +6,12 @@ import type { Scope } from '../../platform/arn.ts'
 import type { Capability } from '../../platform/capability.ts'
 import type { Context, Ground } from '../../platform/context.ts'
 import { accessKeyId, accountId, secretAccessKey } from '../../platform/ids.ts'
-import { createAuthorizer } from './authorize.ts'
+import { createAuthorizer, type Needed } from './authorize.ts'
 import { credentialSource, IDENTITY_WAKE } from './credentials.ts'
 import init from './migrations/0001-init.sql'
 import principalsMigration from './migrations/0002-principals.sql'
-import { keepPrincipals } from './principals.ts'
+import { isMalformed, parsePolicy } from './policy/index.ts'
+import { keepPrincipals, principalsOf } from './principals.ts'
 import { sealSessionToken } from './session-token.ts'
 import * as store from './store.ts'
 import { sts } from './sts.ts'
@@ -34,6 +35,16 @@ export const identity: Capability = {
       },
     }
   },
+}
+
+/** Why the context's caller may not do what one operation does through another's door; undefined: it may. */
+export const refusalOf = (context: Context, access: Needed): Promise<string | undefined> =>
+  createAuthorizer(context, principalsOf(context)).decide(context.caller, access, context)
+
+/** What is wrong with the text of a resource policy; undefined: nothing. */
+export function resourcePolicyFault(text: string): string | undefined {
+  const parsed = parsePolicy(text, 'resource')
+  return isMalformed(parsed) ? parsed.message : undefined
 }
 
 export interface RootCredentials {

@@ -32,6 +32,8 @@ export interface Principals extends Disposable {
   /** Of a user (with its groups) or a role, by id. */
   policiesOf(ownerId: string, boundaryArn: string | null): Promise<PrincipalPolicies>
   session(texts: readonly string[]): CompiledPolicy[]
+  /** A resource's own policy. */
+  resource(text: string): CompiledPolicy
 }
 
 /** The text of a managed policy, AWS's or the installation's own; undefined when there is none of that ARN. */
@@ -97,6 +99,7 @@ export function keepPrincipals(host: Host): Principals {
       return policies
     },
     session: (sessionTexts) => sessionTexts.map((text) => compiled(text, 'session', 'session policy')),
+    resource: (text) => compiled(text, 'resource', 'resource policy'),
     [Symbol.dispose]: () => subscription[Symbol.dispose](),
   }
   kept.set(host.sealer, principals)
