@@ -27,7 +27,9 @@ export function connectDatabase(address: DatabaseAddress, applicationName: strin
     connection: {
       application_name: applicationName,
       // A prepared statement keeps the plan that it was made with: one made while a table was small reads all of the
-      // million rows that have come since, until the table is analyzed (GetParameter: 800 per second instead of 45,000).
+      // million rows that have come since, until the table is analyzed. Measured on a busy two-core machine, once with
+      // and once without statistics of the small table: GetParameter 2,000 and 1,200 per second, planned anew 40,000 and
+      // 36,000.
       plan_cache_mode: 'force_custom_plan',
     },
     types: { bigint: { to: 20, from: [20], serialize: String, parse: Number } },
