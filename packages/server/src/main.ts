@@ -89,7 +89,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     streamOrigin: () => streamOrigin,
     wake: (topic: string, key?: string) => wakes.post(topic, key),
   }
-  const ground: Ground = transactional(database, base)
+  const ground = transactional(database, base)
   const root = await openInstallation(ground, {
     account: options.account,
     region: options.region,
@@ -103,7 +103,8 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   ): Context => {
     const { requestId, sourceIp, userAgent } = request
     const { account, region } = scope
-    return transactional(database, { ...base, account, region, caller, requestId, sourceIp, userAgent })
+    // One object per request: the ground's transactions hand on whatever they are called on, which here is the whole.
+    return { ...ground, account, region, caller, requestId, sourceIp, userAgent } as unknown as Context
   }
   const nodeMessages = new Map<string, NodeMessageHandler>()
   const host: Host = transactional(database, {

@@ -257,10 +257,18 @@ export function amzDateToMillis(amzDate: string): number | undefined {
   const hour = digits(amzDate, 9, 11)
   const minute = digits(amzDate, 11, 13)
   const second = digits(amzDate, 13, 15)
-  if (year < 1970 || month < 1 || day < 1 || hour < 0 || minute < 0 || second < 0) return undefined
-  const millis = Date.UTC(year, month - 1, day, hour, minute, second)
-  // Date.UTC carries 31 April over into May; only a date that survives the way back was one.
-  return millisToAmzDate(millis) === amzDate ? millis : undefined
+  if (year < 1970 || !isDay(year, month, day)) return undefined
+  if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59) return undefined
+  return Date.UTC(year, month - 1, day, hour, minute, second)
+}
+
+const MONTH_DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+
+/** Date.UTC carries 31 April over into May; here that is no day. */
+function isDay(year: number, month: number, day: number): boolean {
+  if (month < 1 || month > 12 || day < 1) return false
+  const isLeap = month === 2 && year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0)
+  return day <= (MONTH_DAYS[month - 1] ?? 0) + (isLeap ? 1 : 0)
 }
 
 function digits(text: string, from: number, to: number): number {

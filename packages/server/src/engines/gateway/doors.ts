@@ -47,8 +47,16 @@ export function openDoors(gate: Dispatch, routes: Route[], sockets: Socket[], re
   }
 }
 
+/** Member by member: for every request this is cheaper than spreading it. */
 const requestOf = (received: Received): Request => ({
-  ...received,
+  requestId: received.requestId,
+  method: received.method,
+  path: received.path,
+  query: received.query,
+  headers: received.headers,
+  body: received.body,
+  sourceIp: received.sourceIp,
+  userAgent: received.userAgent,
   target: targetOf(received),
   contentType: received.raw.headers['content-type'] ?? '',
 })

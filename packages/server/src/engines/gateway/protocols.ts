@@ -58,10 +58,12 @@ function jsonCall(request: Request): Call {
   }
 }
 
+const STRICT_UTF8 = new TextDecoder('utf-8', { fatal: true })
+
 function parseJson(body: Uint8Array): unknown {
   if (body.length === 0) return {}
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body))
+    return JSON.parse(STRICT_UTF8.decode(body))
   } catch {
     throw new AwsError('SerializationException', 'The body of the request is not JSON in UTF-8.')
   }
