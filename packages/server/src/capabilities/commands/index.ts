@@ -8,8 +8,9 @@ import type { Access, Capability } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import init from './migrations/0001-init.sql'
+import cancelAndOutput from './migrations/0002-cancel-and-output.sql'
 import { getCommandInvocation, listCommandInvocations, listCommands } from './reading.ts'
-import { COMMANDS_WAKE, carryOut, forget } from './reconcile.ts'
+import { COMMANDS_WAKE, carryOut, forget, giveUp } from './reconcile.ts'
 import { takeReplies } from './replies.ts'
 import { sendCommand } from './send-command.ts'
 import * as store from './store.ts'
@@ -28,7 +29,10 @@ const documentArn = (context: Context, name: string): string =>
 
 export const commands: Capability = {
   name: 'commands',
-  migrations: [{ name: '0001-init', sql: init }],
+  migrations: [
+    { name: '0001-init', sql: init },
+    { name: '0002-cancel-and-output', sql: cancelAndOutput },
+  ],
   operations: {
     ssm: {
       SendCommand: {
@@ -50,6 +54,8 @@ export const commands: Capability = {
           if (nodeIds && new Set(nodeIds).size !== nodeIds.length) throw new AwsError('DuplicateInstanceId')
           const command = await store.readCommand(context.sql, context, input.CommandId)
           if (!command) throw new AwsError('InvalidCommandId')
+          if (nodeIds && (await store.listTargeted(context.sql, input.CommandId, nodeIds)).length < nodeIds.length)
+            throw new AwsError('InvalidInstanceId', 'The command was not sent to all of these instances.')
           await context.transaction(({ sql }) => store.cancelInvocations(sql, input.CommandId, nodeIds, context.now()))
           context.wake(COMMANDS_WAKE)
           return {}
@@ -57,6 +63,6 @@ export const commands: Capability = {
       },
     },
   },
-  reconcilers: [carryOut, forget],
+  reconcilers: [carryOut, giveUp, forget],
   start: (host) => ({ nodeMessages: takeReplies(host) }),
 }

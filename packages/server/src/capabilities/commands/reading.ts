@@ -4,7 +4,7 @@ import type { Input, Output } from '../../contract/types.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
 import { decodeToken, encodeToken } from '../../platform/paging.ts'
-import { elapsed } from './rules.ts'
+import { elapsed, isCommandId } from './rules.ts'
 import * as store from './store.ts'
 
 type Command = NonNullable<Output<'SendCommand'>['Command']>
@@ -162,7 +162,9 @@ export async function getCommandInvocation(
   input: Input<'GetCommandInvocation'>,
 ): Promise<Output<'GetCommandInvocation'>> {
   const filter = { commandId: input.CommandId, nodeId: input.InstanceId }
-  const [row] = await store.listInvocations(context.sql, context, filter, undefined, 1)
+  const [row] = isCommandId(input.CommandId)
+    ? await store.listInvocations(context.sql, context, filter, undefined, 1)
+    : []
   if (!row) throw new AwsError('InvocationDoesNotExist')
   const steps = await store.listSteps(context.sql, [row])
   if (input.PluginName === undefined && row.steps.length > 1) throw new AwsError('InvalidPluginName')

@@ -11,10 +11,11 @@ import {
   SEND_COMMAND_TOPIC,
 } from '@musterbook/wire'
 import type { Reconciler } from '../../platform/capability.ts'
-import type { WorkContext } from '../../platform/context.ts'
+import type { Ground, WorkContext } from '../../platform/context.ts'
 import { uuid } from '../../platform/ids.ts'
 import { post, withdraw } from '../messaging/index.ts'
-import { CANCEL_GRACE_SECONDS, type Counts, commandState, errorsOf } from './rules.ts'
+import { missingNodes, NODE_GONE_WAKE } from '../nodes/index.ts'
+import { CANCEL_GRACE_SECONDS, type Counts, commandState, DELAYED_AFTER_SECONDS, errorsOf } from './rules.ts'
 import * as store from './store.ts'
 
 /** Topic: a command was written, cancelled or reported on. */
@@ -37,6 +38,7 @@ async function advanceOne(work: WorkContext): Promise<boolean> {
   if (!command) return false
   const cancelDue = await cancel(work, command, now)
   await expire(work, command, now)
+  const delayDue = await delay(work, command, now)
   let counts = countsOf(await store.countInvocations(work.sql, command.commandId))
   if (counts.waiting > 0 && errorsOf(counts) > command.errorsAllowed) {
     await store.endInvocations(
@@ -58,20 +60,20 @@ async function advanceOne(work: WorkContext): Promise<boolean> {
     work,
     command,
     { ...counts, waiting: counts.waiting - released, underWay: counts.underWay + released },
-    cancelDue,
+    [cancelDue, released > 0 ? after(now, DELAYED_AFTER_SECONDS) : delayDue],
     now,
   )
   return true
 }
 
 function countsOf(rows: store.StateRow[]): Counts {
-  const counts: Counts = { total: 0, waiting: 0, underWay: 0, cancelling: 0, final: {} }
+  const counts: Counts = { total: 0, waiting: 0, underWay: 0, delayed: 0, final: {} }
   for (const row of rows) {
     counts.total += row.count
     if (row.final) counts.final[row.statusDetails] = (counts.final[row.statusDetails] ?? 0) + row.count
     else if (row.released) counts.underWay += row.count
     else counts.waiting += row.count
-    if (row.cancelling) counts.cancelling += row.count
+    if (!row.final && row.statusDetails === 'Delayed') counts.delayed += row.count
   }
   return counts
 }
@@ -91,6 +93,7 @@ async function release(work: WorkContext, command: store.DueCommand, limit: numb
       nodeId,
       jobId: buildJobId(commandId, nodeId),
     })),
+    expiresAt: command.deliverBy,
   })
   return nodeIds.length
 }
@@ -104,30 +107,48 @@ const DELIVERY_TIMED_OUT = { status: 'TimedOut', statusDetails: 'DeliveryTimedOu
  * Returns when the grace of the first of them ends.
  */
 async function cancel(work: WorkContext, command: store.DueCommand, now: Date): Promise<Date | undefined> {
-  const { account, region, commandId } = command
+  const { commandId } = command
   await takeBack(
     work,
     commandId,
     await store.endInvocations(work.sql, commandId, 'cancelled-undelivered', CANCELLED, now),
   )
-  const silentSince = new Date(now.getTime() - CANCEL_GRACE_SECONDS * 1000)
+  const silentSince = after(now, -CANCEL_GRACE_SECONDS)
   await store.endInvocations(work.sql, commandId, 'cancelled-silent', CANCELLED, now, silentSince)
-  const toTell = await store.takeCancellations(work.sql, commandId, now)
-  for (const nodeId of toTell) {
-    const CancelMessageId = buildJobId(commandId, nodeId)
-    await post(work, {
+  await tellToCancel(work, await store.takeCancellations(work.sql, commandId, now), command.expiresAt)
+  const earliest = await store.earliestCancelTaken(work.sql, commandId)
+  return earliest && after(earliest, CANCEL_GRACE_SECONDS)
+}
+
+/** Each cancellation is a job of its own: its id must not be that of the command, under which the agent keeps the command. */
+export async function tellToCancel(
+  ground: Ground,
+  cancellations: store.Cancellation[],
+  expiresAt?: Date,
+): Promise<void> {
+  for (const { account, region, commandId, nodeId, cancelJob } of cancellations) {
+    await post(ground, {
       messageType: CONTROL_MESSAGE.agentJob,
       topic: CANCEL_COMMAND_TOPIC,
       contentId: uuid(),
-      content: buildCancelCommandPayload({ CancelMessageId }),
-      messages: [{ messageId: uuid(), account, region, nodeId, jobId: buildJobId(uuid(), nodeId) }],
+      content: buildCancelCommandPayload({ CancelMessageId: buildJobId(commandId, nodeId) }),
+      messages: [{ messageId: uuid(), account, region, nodeId, jobId: buildJobId(cancelJob, nodeId) }],
+      expiresAt,
     })
   }
-  const earliest = await store.earliestCancelSent(work.sql, commandId)
-  return earliest && new Date(earliest.getTime() + CANCEL_GRACE_SECONDS * 1000)
+}
+
+const after = (moment: Date, seconds: number): Date => new Date(moment.getTime() + seconds * 1000)
+
+/** Returns when the next one will be Delayed. */
+async function delay(work: WorkContext, command: store.DueCommand, now: Date): Promise<Date | undefined> {
+  const next = await store.delayInvocations(work.sql, command.commandId, after(now, -DELAYED_AFTER_SECONDS))
+  return next && after(next, DELAYED_AFTER_SECONDS)
 }
 
 async function expire(work: WorkContext, command: store.DueCommand, now: Date): Promise<void> {
+  // A node that was told to cancel and has not said how it ended: that it was cancelled is all that is known.
+  if (now >= command.expiresAt) await store.endInvocations(work.sql, command.commandId, 'cancelled', CANCELLED, now)
   const which = now >= command.expiresAt ? 'open' : now >= command.deliverBy ? 'undelivered' : undefined
   if (!which) return
   await takeBack(
@@ -149,25 +170,46 @@ async function conclude(
   work: WorkContext,
   command: store.DueCommand,
   counts: Counts,
-  cancelDue: Date | undefined,
+  moments: (Date | undefined)[],
   now: Date,
 ): Promise<void> {
   const open = counts.waiting + counts.underWay
   const completedCount = counts.total - open
   const sentAny = counts.underWay + completedCount > 0
   const deadline = now < command.deliverBy ? command.deliverBy : command.expiresAt
+  const due = [deadline, ...moments].filter((moment) => moment !== undefined)
   await store.updateCommand(work.sql, command.commandId, {
     ...commandState(counts, command.errorsAllowed, command.cancelledAt !== null, sentAny),
     completedCount,
     errorCount: errorsOf(counts),
     deliveryTimedOutCount: counts.final.DeliveryTimedOut ?? 0,
     completedAt: open === 0 ? now : null,
-    dueAt: open === 0 ? null : cancelDue && cancelDue < deadline ? cancelDue : deadline,
+    dueAt: open === 0 ? null : new Date(Math.min(...due.map((moment) => moment.getTime()))),
   })
 }
 
-/** Days that ended commands are kept (AWS: 30). */
-export const RETENTION_DAYS = 30
+const NODES_AT_ONCE = 1_000
+
+/** Ends what was sent to nodes that are registered no longer: nothing will ever be heard of it. */
+export const giveUp: Reconciler = {
+  name: 'commands.give-up',
+  wakes: [NODE_GONE_WAKE],
+  everySeconds: 300,
+  async run(work) {
+    let last = { account: '', region: '', nodeId: '' }
+    for (;;) {
+      const open = await store.listOpenNodes(work.sql, last, NODES_AT_ONCE)
+      for (const node of await missingNodes(work, open))
+        await work.transaction(async (transaction) => {
+          await store.endOfNode(transaction.sql, node, work.now())
+          transaction.wake(COMMANDS_WAKE)
+        })
+      if (open.length < NODES_AT_ONCE || work.signal.aborted) return undefined
+      last = open.at(-1)!
+    }
+  },
+}
+
 const FORGET_AT_ONCE = 1_000
 
 export const forget: Reconciler = {
@@ -175,7 +217,7 @@ export const forget: Reconciler = {
   wakes: [],
   everySeconds: 3_600,
   async run(work) {
-    const before = new Date(work.now().getTime() - RETENTION_DAYS * 86_400_000)
+    const before = new Date(work.now().getTime() - work.choices.commandRetentionDays * 86_400_000)
     while (
       !work.signal.aborted &&
       (await store.deleteOldCommands(work.sql, before, FORGET_AT_ONCE)) === FORGET_AT_ONCE

@@ -6,6 +6,7 @@
 import {
   agentJobOutcome,
   buildAgentJobReplyAck,
+  buildJobId,
   CONTROL_MESSAGE,
   parseAgentJobAck,
   parseAgentJobReply,
@@ -16,9 +17,9 @@ import {
 } from '@musterbook/wire'
 import { type Batch, batch } from '../../platform/batch.ts'
 import type { Host, NodeMessage, NodeMessageHandler } from '../../platform/capability.ts'
-import { acknowledge } from '../messaging/index.ts'
-import { COMMANDS_WAKE } from './reconcile.ts'
-import { meaningOf } from './rules.ts'
+import { acknowledge, withdraw } from '../messaging/index.ts'
+import { COMMANDS_WAKE, tellToCancel } from './reconcile.ts'
+import { isCommandId, meaningOf } from './rules.ts'
 import * as store from './store.ts'
 
 /** Reports written in one transaction. */
@@ -61,31 +62,42 @@ export function takeReplies(host: Host): Record<string, NodeMessageHandler> {
 function ownInvocation({ scope, nodeId }: NodeMessage, jobId: string): store.InvocationKey {
   const { commandId, instanceId } = parseJobId(jobId)
   if (instanceId !== nodeId) throw new Error('a node spoke of another node')
-  if (!UUID.test(commandId)) throw new Error('a job id names no command')
+  if (!isCommandId(commandId)) throw new Error('a job id names no command')
   return { ...scope, commandId, nodeId }
 }
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 async function write(host: Host, reports: Report[]): Promise<void> {
   const messageIds = reports.flatMap((report) =>
-    report.messageId && UUID.test(report.messageId) ? [report.messageId] : [],
+    report.messageId && isCommandId(report.messageId) ? [report.messageId] : [],
   )
   const delivered = reports
     .filter((report) => report.messageId !== undefined && !report.rejected)
     .map((report) => report.key)
+  // Whatever a node says of a command shows that it has it, also when the acknowledgement was lost.
+  const heardOf = reports.flatMap(({ key, reply }) => (reply ? [buildJobId(key.commandId, key.nodeId)] : []))
   const documents = foldDocuments(reports)
   const steps = foldSteps(reports)
   const now = host.now()
   await host.transaction(async (work) => {
     const { sql } = work
-    await store.touchCommands(sql, [...new Set(reports.map((report) => report.key.commandId))], now)
-    if (delivered.length > 0) await store.markDelivered(sql, delivered, now)
+    const cancels = delivered.length > 0 ? await store.listCancelled(sql, delivered) : []
+    await store.touchCommands(sql, [...new Set([...reports.map(({ key }) => key.commandId), ...cancels])], now)
+    if (delivered.length > 0) {
+      await store.markDelivered(sql, delivered, now)
+      if (cancels.length > 0) await store.markCancelTaken(sql, delivered, now)
+      await tellToCancel(work, await store.takeLateDeliveries(sql, delivered, now), later(now))
+    }
     if (steps.length > 0) await store.reportSteps(sql, steps, now)
     if (documents.length > 0) await store.reportInvocations(sql, documents, now)
     if (messageIds.length > 0) await acknowledge(work, messageIds)
+    if (heardOf.length > 0) await withdraw(work, heardOf)
     work.wake(COMMANDS_WAKE)
   })
 }
+
+/** A node that has not taken a cancellation after two days has nothing left to cancel: agents drop what is that old. */
+const LATE_MS = 2 * 86_400_000
+const later = (now: Date): Date => new Date(now.getTime() + LATE_MS)
 
 /** One state per invocation: a final one wins over all others, otherwise the latest. */
 function foldDocuments(reports: Report[]): store.ReportedInvocation[] {
@@ -96,7 +108,7 @@ function foldDocuments(reports: Report[]): store.ReportedInvocation[] {
     const id = `${key.commandId} ${key.nodeId}`
     const before = byInvocation.get(id)
     if (before?.final) continue
-    byInvocation.set(id, { ...key, ...meaning, trace: reply?.documentTraceOutput ?? rejected ?? '' })
+    byInvocation.set(id, { ...key, ...meaning, trace: storable(reply?.documentTraceOutput ?? rejected ?? '') })
   }
   return [...byInvocation.values()]
 }

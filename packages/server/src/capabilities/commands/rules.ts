@@ -5,8 +5,13 @@ import type { ResultStatus } from '@musterbook/wire'
 export const DEFAULT_TIMEOUT_SECONDS = 3_600
 export const DEFAULT_MAX_CONCURRENCY = '50'
 export const DEFAULT_MAX_ERRORS = '0'
-/** After this long without an answer a node that was asked to cancel is taken to have dropped the command. */
+/** A node that took a cancellation and reports nothing for this long is taken to have dropped the command. */
 export const CANCEL_GRACE_SECONDS = 60
+/** What has not reached its node this long after it was sent is Delayed. */
+export const DELAYED_AFTER_SECONDS = 30
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+export const isCommandId = (text: string): boolean => UUID.test(text)
 
 /** MaxConcurrency as a number of invocations: a percentage is rounded up, and never below 1. */
 export function concurrencyOf(text: string, targets: number): number {
@@ -59,7 +64,8 @@ export interface Counts {
   total: number
   waiting: number
   underWay: number
-  cancelling: number
+  /** Those under way that their nodes have not been reached with. */
+  delayed: number
   final: Record<string, number>
 }
 
@@ -81,6 +87,7 @@ export function commandState(counts: Counts, allowed: number, cancelled: boolean
   const open = counts.waiting + counts.underWay
   if (open > 0) {
     if (cancelled) return state('Cancelling')
+    if (counts.delayed === open) return state('InProgress', 'Delayed')
     return sentAny ? state('InProgress') : state('Pending')
   }
   if (counts.total === 0) return state('Failed', 'NoInstancesInTag')

@@ -5,7 +5,7 @@
  */
 import type { Scope } from '../../platform/arn.ts'
 import type { Sql } from '../../platform/database.ts'
-import type { CommandState } from './rules.ts'
+import { type CommandState, isCommandId } from './rules.ts'
 
 export interface OutputOptions {
   OutputS3Region?: string
@@ -122,7 +122,7 @@ export async function releaseInvocations(sql: Sql, commandId: string, limit: num
   return rows.map((row) => row.nodeId)
 }
 
-export type Ending = 'waiting' | 'undelivered' | 'cancelled-undelivered' | 'cancelled-silent' | 'open'
+export type Ending = 'waiting' | 'undelivered' | 'cancelled-undelivered' | 'cancelled-silent' | 'cancelled' | 'open'
 
 /** Ends invocations that stand in a certain place; returns those that may still lie in a mailbox. */
 export async function endInvocations(
@@ -137,7 +137,8 @@ export async function endInvocations(
     waiting: sql`released_at is null`,
     undelivered: sql`delivered_at is null`,
     'cancelled-undelivered': sql`cancelled_at is not null and delivered_at is null`,
-    'cancelled-silent': sql`cancel_sent_at <= ${silentSince}`,
+    'cancelled-silent': sql`cancel_taken_at <= ${silentSince}`,
+    cancelled: sql`cancelled_at is not null`,
     open: sql`true`,
   }[which]
   const rows = await sql<{ nodeId: string; undelivered: boolean }[]>`
@@ -148,20 +149,99 @@ export async function endInvocations(
   return rows.filter((row) => row.undelivered).map((row) => row.nodeId)
 }
 
-/** Delivered invocations that are to be cancelled and have not been told: marks them as told. */
-export async function takeCancellations(sql: Sql, commandId: string, now: Date): Promise<string[]> {
-  const rows = await sql<{ nodeId: string }[]>`
-    update command_invocations set cancel_sent_at = ${now}
+/** Delivered invocations that are to be cancelled and have not been told: marks them as told, each by a job of its own. */
+export async function takeCancellations(sql: Sql, commandId: string, now: Date): Promise<Cancellation[]> {
+  return sql<Cancellation[]>`
+    update command_invocations set cancel_sent_at = ${now}, cancel_job = gen_random_uuid()
     where command_id = ${commandId} and completed_at is null and cancelled_at is not null
       and delivered_at is not null and cancel_sent_at is null
-    returning node_id as "nodeId"`
-  return rows.map((row) => row.nodeId)
+    returning account, region, command_id as "commandId", node_id as "nodeId", cancel_job as "cancelJob"`
 }
 
-export async function earliestCancelSent(sql: Sql, commandId: string): Promise<Date | undefined> {
+export interface Cancellation extends InvocationKey {
+  cancelJob: string
+}
+
+/** Commands that reached their nodes after they had ended without them: marks them as told to stop. */
+export async function takeLateDeliveries(sql: Sql, invocations: InvocationKey[], now: Date): Promise<Cancellation[]> {
+  return sql<Cancellation[]>`
+    update command_invocations i set delivered_at = ${now}, cancel_sent_at = ${now}, cancel_job = gen_random_uuid()
+    from unnest(
+      ${invocations.map((i) => i.commandId)}::uuid[], ${invocations.map((i) => i.nodeId)}::text[],
+      ${invocations.map((i) => i.account)}::text[], ${invocations.map((i) => i.region)}::text[]
+    ) as r (command_id, node_id, account, region)
+    where i.command_id = r.command_id and i.node_id = r.node_id and i.account = r.account and i.region = r.region
+      and i.completed_at is not null and i.delivered_at is null and i.released_at is not null
+      and i.status_details in ('Cancelled', 'DeliveryTimedOut')
+    returning i.account, i.region, i.command_id as "commandId", i.node_id as "nodeId", i.cancel_job as "cancelJob"`
+}
+
+/** The commands that these jobs, each named by its id where a command's would stand, are to cancel. */
+export async function listCancelled(sql: Sql, jobs: InvocationKey[]): Promise<string[]> {
+  const rows = await sql<{ commandId: string }[]>`
+    select distinct command_id as "commandId" from command_invocations
+    where cancel_job = any(${jobs.map((job) => job.commandId)}::uuid[])`
+  return rows.map((row) => row.commandId)
+}
+
+/** Nodes have these cancel jobs. */
+export async function markCancelTaken(sql: Sql, jobs: InvocationKey[], now: Date): Promise<void> {
+  await sql`
+    update command_invocations i set cancel_taken_at = coalesce(i.cancel_taken_at, ${now})
+    from unnest(
+      ${jobs.map((j) => j.commandId)}::uuid[], ${jobs.map((j) => j.nodeId)}::text[],
+      ${jobs.map((j) => j.account)}::text[], ${jobs.map((j) => j.region)}::text[]
+    ) as r (cancel_job, node_id, account, region)
+    where i.cancel_job = r.cancel_job and i.node_id = r.node_id and i.account = r.account and i.region = r.region`
+}
+
+export async function earliestCancelTaken(sql: Sql, commandId: string): Promise<Date | undefined> {
   const [row] = await sql<{ at: Date | null }[]>`
-    select min(cancel_sent_at) as at from command_invocations where command_id = ${commandId} and completed_at is null`
+    select min(cancel_taken_at) as at from command_invocations where command_id = ${commandId} and completed_at is null`
   return row?.at ?? undefined
+}
+
+/** What lies in a mailbox since `releasedBefore` and has not reached its node is Delayed; returns when the next will be. */
+export async function delayInvocations(sql: Sql, commandId: string, releasedBefore: Date): Promise<Date | undefined> {
+  await sql`
+    update command_invocations set status = 'Delayed', status_details = 'Delayed'
+    where command_id = ${commandId} and completed_at is null and status = 'Pending' and released_at <= ${releasedBefore}`
+  const [row] = await sql<{ at: Date | null }[]>`
+    select min(released_at) as at from command_invocations
+    where command_id = ${commandId} and completed_at is null and status = 'Pending'`
+  return row?.at ?? undefined
+}
+
+/** Nodes with open invocations, in order, from behind `after`. */
+export async function listOpenNodes(
+  sql: Sql,
+  after: { account: string; region: string; nodeId: string },
+  limit: number,
+): Promise<(Scope & { nodeId: string })[]> {
+  return sql<(Scope & { nodeId: string })[]>`
+    select distinct account, region, node_id as "nodeId" from command_invocations
+    where completed_at is null and (account, region, node_id) > (${after.account}, ${after.region}, ${after.nodeId})
+    order by 1, 2, 3 limit ${limit}`
+}
+
+/** Ends the open invocations of a node that is gone. */
+export async function endOfNode(sql: Sql, node: Scope & { nodeId: string }, now: Date): Promise<void> {
+  await sql`
+    with locked as (
+      select c.command_id from commands c
+      where c.completed_at is null and exists (
+        select 1 from command_invocations i
+        where i.command_id = c.command_id and i.account = ${node.account} and i.region = ${node.region}
+          and i.node_id = ${node.nodeId} and i.completed_at is null
+      ) order by c.command_id for update
+    ), due as (
+      update commands c set due_at = least(due_at, ${now}) from locked where c.command_id = locked.command_id
+    )
+    update command_invocations i
+    set status = case when i.cancelled_at is null then 'Failed' else 'Cancelled' end,
+      status_details = case when i.cancelled_at is null then 'Undeliverable' else 'Cancelled' end, completed_at = ${now}
+    from locked where i.command_id = locked.command_id and i.account = ${node.account} and i.region = ${node.region}
+      and i.node_id = ${node.nodeId} and i.completed_at is null`
 }
 
 export async function updateCommand(
@@ -204,8 +284,8 @@ export async function markDelivered(sql: Sql, invocations: InvocationKey[], now:
   await sql`
     update command_invocations i
     set delivered_at = coalesce(delivered_at, ${now}),
-      status = case when i.status = 'Pending' then 'InProgress' else i.status end,
-      status_details = case when i.status = 'Pending' then 'InProgress' else i.status_details end
+      status = case when i.status in ('Pending', 'Delayed') then 'InProgress' else i.status end,
+      status_details = case when i.status in ('Pending', 'Delayed') then 'InProgress' else i.status_details end
     from unnest(
       ${invocations.map((i) => i.commandId)}::uuid[], ${invocations.map((i) => i.nodeId)}::text[],
       ${invocations.map((i) => i.account)}::text[], ${invocations.map((i) => i.region)}::text[]
@@ -330,7 +410,7 @@ export async function listCommands(
   return sql<CommandRow[]>`
     select ${commandColumns(sql)} from commands c
     where c.account = ${scope.account} and c.region = ${scope.region}
-      ${filter.commandId ? sql`and c.command_id::text = ${filter.commandId}` : sql``}
+      ${filter.commandId ? sql`and c.command_id = ${filter.commandId}` : sql``}
       ${filter.nodeId ? sql`and exists (select 1 from command_invocations i where i.command_id = c.command_id and i.node_id = ${filter.nodeId})` : sql``}
       ${filter.invokedAfter ? sql`and c.requested_at >= ${filter.invokedAfter}` : sql``}
       ${filter.invokedBefore ? sql`and c.requested_at < ${filter.invokedBefore}` : sql``}
@@ -343,8 +423,16 @@ export async function listCommands(
 }
 
 export async function readCommand(sql: Sql, scope: Scope, commandId: string): Promise<CommandRow | undefined> {
+  if (!isCommandId(commandId)) return undefined
   const [row] = await listCommands(sql, scope, { commandId }, undefined, 1)
   return row
+}
+
+/** Of these nodes, those that the command was sent to. */
+export async function listTargeted(sql: Sql, commandId: string, nodeIds: string[]): Promise<string[]> {
+  const rows = await sql<{ nodeId: string }[]>`
+    select node_id as "nodeId" from command_invocations where command_id = ${commandId} and node_id = any(${nodeIds})`
+  return rows.map((row) => row.nodeId)
 }
 
 export interface InvocationRow {
@@ -375,7 +463,7 @@ export async function listInvocations(
       c.document_version as "documentVersion", c.comment, c.output, c.steps
     from command_invocations i join commands c on c.command_id = i.command_id
     where i.account = ${scope.account} and i.region = ${scope.region}
-      ${filter.commandId ? sql`and i.command_id::text = ${filter.commandId}` : sql``}
+      ${filter.commandId ? sql`and i.command_id = ${filter.commandId}` : sql``}
       ${filter.nodeId ? sql`and i.node_id = ${filter.nodeId}` : sql``}
       ${filter.invokedAfter ? sql`and i.requested_at >= ${filter.invokedAfter}` : sql``}
       ${filter.invokedBefore ? sql`and i.requested_at < ${filter.invokedBefore}` : sql``}

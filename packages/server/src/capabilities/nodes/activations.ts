@@ -28,7 +28,7 @@ export async function createActivation(
     defaultInstanceName: input.DefaultInstanceName ?? '',
     iamRole: input.IamRole,
     registrationLimit,
-    expirationDate: activationEnd(input.ExpirationDate, now),
+    expirationDate: activationEnd(input.ExpirationDate, now, context.choices.maxActivationDays),
     createdDate: now,
     tags,
     nodeId: wantedNodeId(tags, registrationLimit) ?? null,

@@ -3,15 +3,16 @@
  * commands into nodes.
  */
 
-import { arn, nodeArn } from '../../platform/arn.ts'
+import { arn, nodeArn, type Scope } from '../../platform/arn.ts'
 import type { Access, Capability } from '../../platform/capability.ts'
-import type { Context } from '../../platform/context.ts'
+import type { Context, Ground } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { revokeNode } from '../identity/index.ts'
 import { forgetNode } from '../messaging/index.ts'
 import { deleteTags, tagKeys } from '../tags/index.ts'
 import { createActivation, deleteActivation, describeActivations } from './activations.ts'
 import { describeInstanceInformation, getConnectionStatus, updateInstanceInformation } from './instance-information.ts'
+import { describeInstanceProperties, listNodes, listNodesSummary } from './instance-properties.ts'
 import init from './migrations/0001-init.sql'
 import {
   callerNodeId,
@@ -67,6 +68,34 @@ export const nodes: Capability = {
         authorize: (input, context) => ({ resources: [nodeArn(context, input.Target)] }),
         handle: getConnectionStatus,
       },
+      DescribeInstanceProperties: { authorize: anywhere, handle: describeInstanceProperties },
+      ListNodes: { authorize: anywhere, handle: listNodes },
+      ListNodesSummary: { authorize: anywhere, handle: listNodesSummary },
+      UpdateManagedInstanceRole: {
+        authorize: (input, context) => ({
+          resources: [nodeArn(context, input.InstanceId)],
+          keys: { 'iam:PassRole': arn('iam', { account: context.account, region: '' }, `role/${input.IamRole}`) },
+        }),
+        async handle(context, input) {
+          if (!(await store.updateRole(context.sql, context, input.InstanceId, input.IamRole)))
+            throw new AwsError('InvalidInstanceId', `The node ${input.InstanceId} is not registered.`)
+          return {}
+        },
+      },
+      // State Manager is not here yet: agents ask every ten minutes and are told that there is nothing for them.
+      ListInstanceAssociations: {
+        authorize: (input, context) => ({ resources: [nodeArn(context, input.InstanceId)] }),
+        async handle() {
+          return { Associations: [] }
+        },
+      },
+      // Agents then take a package for a document of the account, as every package here is.
+      GetManifest: {
+        authorize: anywhere,
+        async handle(_, input) {
+          throw new AwsError('ResourceNotFoundException', `There is no manifest of the package ${input.PackageName}.`)
+        },
+      },
       DeregisterManagedInstance: {
         authorize: (input, context) => ({ resources: [nodeArn(context, input.InstanceId)] }),
         async handle(context, input) {
@@ -76,6 +105,7 @@ export const nodes: Capability = {
             await revokeNode(transaction, input.InstanceId)
             await deleteTags(transaction, 'ManagedInstance', [input.InstanceId])
             await forgetNode(transaction, input.InstanceId)
+            transaction.wake(NODE_GONE_WAKE, input.InstanceId)
           })
           return {}
         },
@@ -90,6 +120,20 @@ export const nodes: Capability = {
   },
   start: (host) => ({ nodeKeys: nodeKeyVerifier(host) }),
 }
+
+/** Topic: a node was deregistered. */
+export const NODE_GONE_WAKE = 'node-gone'
+
+/** Of these nodes, those that are registered no longer. */
+export async function missingNodes<Node extends Scope & { nodeId: string }>(
+  ground: Ground,
+  nodes: Node[],
+): Promise<Node[]> {
+  if (nodes.length === 0) return []
+  const there = new Set((await store.listExisting(ground.sql, nodes)).map(keyOf))
+  return nodes.filter((node) => !there.has(keyOf(node)))
+}
+const keyOf = ({ account, region, nodeId }: Scope & { nodeId: string }) => `${account}/${region}/${nodeId}`
 
 export interface TargetNode {
   nodeId: string

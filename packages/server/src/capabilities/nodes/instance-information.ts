@@ -2,9 +2,10 @@
 import type { Input, Output } from '../../contract/types.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
-import { decodeToken, encodeToken } from '../../platform/paging.ts'
 import { connectedNodes } from '../messaging/index.ts'
-import { pingStatus } from './rules.ts'
+import { describeInformation } from './describe.ts'
+import { isNodeId } from './rules.ts'
+import { pageOfNodes } from './scan.ts'
 import * as store from './store.ts'
 import { tagFilter, taggedNodes } from './tagged.ts'
 
@@ -23,65 +24,28 @@ export async function updateInstanceInformation(
     computerName: input.ComputerName,
     ipAddress: input.IPAddress,
   }
-  await store.updatePing(context.sql, context, ping, context.now())
+  if (!(await store.updatePing(context.sql, context, ping, context.now())))
+    throw new AwsError('InvalidInstanceId', `The node ${input.InstanceId} is not registered.`)
   return {}
 }
 
 const DEFAULT_PAGE = 10
-/** Rows read at a time while PingStatus, which is computed, thins them out. */
-const READ_ROWS = 200
-
-type NodeList = NonNullable<Output<'DescribeInstanceInformation'>['InstanceInformationList']>
 
 /** In order of node id. Errors: InvalidFilterKey, InvalidInstanceInformationFilterValue, InvalidInstanceId, InvalidNextToken. */
 export async function describeInstanceInformation(
   context: Context,
   input: Input<'DescribeInstanceInformation'>,
 ): Promise<Output<'DescribeInstanceInformation'>> {
-  const limit = input.MaxResults ?? DEFAULT_PAGE
-  const filters = await readFilters(context, input)
-  let after = decodeToken<{ nodeId: string }>(context, 'DescribeInstanceInformation', input.NextToken)?.nodeId
-  const found: NodeList = []
-  for (;;) {
-    const rows = await store.listNodes(context.sql, context, filters.stored, after, READ_ROWS)
-    const connected = await connectedNodes(
-      context,
-      rows.map((row) => row.nodeId),
-    )
-    for (const row of rows) {
-      const status = pingStatus(row.lastPingAt ?? undefined, connected.has(row.nodeId), context.now())
-      if (filters.pingStatuses && !filters.pingStatuses.includes(status)) continue
-      if (found.length === limit) return { InstanceInformationList: found, NextToken: token(context, found) }
-      found.push(describe(row, status))
-    }
-    if (rows.length < READ_ROWS) return { InstanceInformationList: found }
-    after = rows.at(-1)!.nodeId
-  }
-}
-
-const token = (context: Context, found: NodeList) =>
-  encodeToken(context, 'DescribeInstanceInformation', { nodeId: found.at(-1)!.InstanceId })
-
-function describe(row: store.NodeRow, status: ReturnType<typeof pingStatus>): NodeList[number] {
-  const isInstance = row.nodeId.startsWith('i-')
-  return {
-    InstanceId: row.nodeId,
-    PingStatus: status,
-    LastPingDateTime: row.lastPingAt ?? undefined,
-    AgentVersion: row.agentVersion ?? undefined,
-    PlatformType: (row.platformType as NodeList[number]['PlatformType']) ?? undefined,
-    PlatformName: row.platformName ?? undefined,
-    PlatformVersion: row.platformVersion ?? undefined,
-    ActivationId: row.activationId ?? undefined,
-    IamRole: row.iamRole,
-    RegistrationDate: row.registrationDate,
-    ResourceType: 'ManagedInstance',
-    Name: row.name,
-    IPAddress: row.ipAddress ?? undefined,
-    ComputerName: row.computerName ?? undefined,
-    SourceId: row.nodeId,
-    SourceType: isInstance ? 'AWS::EC2::Instance' : 'AWS::SSM::ManagedInstance',
-  }
+  const { stored, pingStatuses } = await readFilters(context, input)
+  const page = { NextToken: input.NextToken, limit: input.MaxResults ?? DEFAULT_PAGE }
+  const { nodes, NextToken } = await pageOfNodes(
+    context,
+    'DescribeInstanceInformation',
+    page,
+    stored,
+    (node) => pingStatuses?.includes(node.pingStatus) ?? true,
+  )
+  return { InstanceInformationList: nodes.map(describeInformation), NextToken }
 }
 
 interface Filters {
@@ -95,6 +59,10 @@ const ALLOWED: Record<string, readonly string[]> = {
   ResourceType: ['EC2Instance', 'ManagedInstance'],
   SourceTypes: ['AWS::EC2::Instance', 'AWS::SSM::ManagedInstance', 'AWS::IoT::Thing'],
   AssociationStatus: ['Success', 'Pending', 'Failed'],
+}
+const SOURCE_OF: Record<string, string> = {
+  EC2Instance: 'AWS::EC2::Instance',
+  ManagedInstance: 'AWS::SSM::ManagedInstance',
 }
 const NONE: store.NodeFilter = { nodeIds: [] }
 
@@ -124,14 +92,19 @@ async function addFilter(context: Context, filters: Filters, key: string, values
       )
   }
   if (name === 'PingStatus') filters.pingStatuses = values
-  else if (name === 'InstanceIds' || name === 'SourceIds') filters.stored.push({ nodeIds: values })
+  else if (name === 'InstanceIds') {
+    // An id that no node has yields nothing, as scripts that wait for a node expect; what is no id at all is refused.
+    const wrong = values.find((value) => !isNodeId(value))
+    if (wrong !== undefined) throw new AwsError('InvalidInstanceId', `The instance ID ${wrong} is not valid.`)
+    filters.stored.push({ nodeIds: values })
+  } else if (name === 'SourceIds') filters.stored.push({ nodeIds: values })
   else if (name === 'AgentVersion') filters.stored.push({ agentVersions: values })
   else if (name === 'PlatformTypes') filters.stored.push({ platformTypes: values })
   else if (name === 'ActivationIds') filters.stored.push({ activationIds: values })
   else if (name === 'IamRole') filters.stored.push({ iamRoles: values })
-  else if (name === 'ResourceType') {
-    if (!values.includes('ManagedInstance')) filters.stored.push(NONE)
-  } else if (name === 'SourceTypes') filters.stored.push({ sourceTypes: values })
+  else if (name === 'ResourceType')
+    filters.stored.push({ sourceTypes: values.map((value) => SOURCE_OF[value] ?? value) })
+  else if (name === 'SourceTypes') filters.stored.push({ sourceTypes: values })
   else if (name === 'AssociationStatus')
     filters.stored.push(NONE) // no node has an association yet
   else if (name === 'tag-key')

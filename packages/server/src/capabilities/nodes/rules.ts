@@ -2,17 +2,10 @@
 import { createPublicKey } from 'node:crypto'
 import { AwsError, validation } from '../../platform/errors.ts'
 
-/** Days that an activation lives when its creator names no end, and at most (AWS: 24 hours and 30 days). */
+/** Hours that an activation lives when its creator names no end (AWS: 24). */
 export const DEFAULT_ACTIVATION_HOURS = 24
-export const MAX_ACTIVATION_DAYS = 30
 /** Nodes one activation may register when its creator names no limit. */
 export const DEFAULT_REGISTRATION_LIMIT = 1
-
-/**
- * Minutes without a sign of life after which a node without an open control channel is shown as ConnectionLost. Agents
- * ping every 5 minutes; AWS gives no figure. 15 minutes are three missed pings.
- */
-export const CONNECTION_LOST_MINUTES = 15
 
 /** The tag by which an activation lets a machine that is known elsewhere keep its id. */
 export const NODE_ID_TAG = 'musterbook:node-id'
@@ -33,11 +26,12 @@ export function wantedNodeId(tags: { Key?: string; Value?: string }[], registrat
   return wanted
 }
 
-export function activationEnd(wanted: Date | undefined, now: Date): Date {
+/** `maxDays`: how long it may live at most, 0 for as long as its creator says. */
+export function activationEnd(wanted: Date | undefined, now: Date, maxDays: number): Date {
   const end = wanted ?? new Date(now.getTime() + DEFAULT_ACTIVATION_HOURS * 3_600_000)
   if (end <= now) throw new AwsError('ValidationException', 'The expiration date must be in the future.')
-  if (end.getTime() > now.getTime() + MAX_ACTIVATION_DAYS * 86_400_000)
-    throw validation(`The expiration date can't be more than ${MAX_ACTIVATION_DAYS} days in the future.`)
+  if (maxDays > 0 && end.getTime() > now.getTime() + maxDays * 86_400_000)
+    throw validation(`The expiration date can't be more than ${maxDays} days in the future.`)
   return end
 }
 
@@ -61,9 +55,9 @@ export function parsePublicKey(text: string): Buffer {
 
 export type PingStatus = 'Online' | 'ConnectionLost'
 
-/** Online: a control channel is open, or the node has pinged within CONNECTION_LOST_MINUTES. */
-export function pingStatus(lastPing: Date | undefined, connected: boolean, now: Date): PingStatus {
+/** Online: a control channel is open, or the node has pinged within `lostMinutes` (agents ping every 5). */
+export function pingStatus(lastPing: Date | undefined, connected: boolean, now: Date, lostMinutes: number): PingStatus {
   if (connected) return 'Online'
-  if (lastPing && now.getTime() - lastPing.getTime() <= CONNECTION_LOST_MINUTES * 60_000) return 'Online'
+  if (lastPing && now.getTime() - lastPing.getTime() <= lostMinutes * 60_000) return 'Online'
   return 'ConnectionLost'
 }

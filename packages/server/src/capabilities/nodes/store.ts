@@ -94,6 +94,7 @@ export interface NodeRow extends Scope {
   publicKey: Buffer
   fingerprint: string
   agentName: string | null
+  agentStatus: string | null
   agentVersion: string | null
   platformType: string | null
   platformName: string | null
@@ -106,6 +107,7 @@ export interface NodeRow extends Scope {
 const nodeColumns = (sql: Sql) => sql`
   account, region, node_id as "nodeId", activation_id as "activationId", name, iam_role as "iamRole",
   registration_date as "registrationDate", public_key as "publicKey", fingerprint, agent_name as "agentName",
+  agent_status as "agentStatus",
   agent_version as "agentVersion", platform_type as "platformType", platform_name as "platformName",
   platform_version as "platformVersion", computer_name as "computerName", ip_address as "ipAddress",
   last_ping_at as "lastPingAt"`
@@ -151,6 +153,13 @@ export async function readNodesOfId(sql: Sql, region: string, nodeId: string): P
   return sql<NodeRow[]>`select ${nodeColumns(sql)} from nodes where region = ${region} and node_id = ${nodeId}`
 }
 
+export async function updateRole(sql: Sql, scope: Scope, nodeId: string, iamRole: string): Promise<boolean> {
+  const rows = await sql`
+    update nodes set iam_role = ${iamRole}
+    where account = ${scope.account} and region = ${scope.region} and node_id = ${nodeId} returning 1`
+  return rows.length === 1
+}
+
 export async function updatePublicKey(sql: Sql, scope: Scope, nodeId: string, publicKey: Buffer): Promise<void> {
   await sql`
     update nodes set public_key = ${publicKey}
@@ -169,10 +178,10 @@ export interface Ping {
   ipAddress?: string
 }
 
-/** Records a sign of life; what the agent left out keeps its earlier value. */
-export async function updatePing(sql: Sql, scope: Scope, ping: Ping, now: Date): Promise<void> {
+/** Records a sign of life, false when there is no such node; what the agent left out keeps its earlier value. */
+export async function updatePing(sql: Sql, scope: Scope, ping: Ping, now: Date): Promise<boolean> {
   const kept = (value: string | undefined) => value || null // an empty text means "not told"
-  await sql`
+  const rows = await sql`
     update nodes set last_ping_at = ${now},
       agent_name = coalesce(${kept(ping.agentName)}, agent_name),
       agent_status = coalesce(${kept(ping.agentStatus)}, agent_status),
@@ -182,7 +191,8 @@ export async function updatePing(sql: Sql, scope: Scope, ping: Ping, now: Date):
       platform_version = coalesce(${kept(ping.platformVersion)}, platform_version),
       computer_name = coalesce(${kept(ping.computerName)}, computer_name),
       ip_address = coalesce(${kept(ping.ipAddress)}, ip_address)
-    where account = ${scope.account} and region = ${scope.region} and node_id = ${ping.nodeId}`
+    where account = ${scope.account} and region = ${scope.region} and node_id = ${ping.nodeId} returning 1`
+  return rows.length === 1
 }
 
 export interface NodeFilter {
@@ -218,6 +228,19 @@ export async function listNodes(
       ${conditions.reduce((all, condition) => sql`${all} ${condition}`, sql``)}
       ${after === undefined ? sql`` : sql`and node_id > ${after}`}
     order by node_id limit ${limit}`
+}
+
+/** Of these nodes of any account, those that are registered. */
+export async function listExisting(
+  sql: Sql,
+  nodes: (Scope & { nodeId: string })[],
+): Promise<(Scope & { nodeId: string })[]> {
+  return sql<(Scope & { nodeId: string })[]>`
+    select n.account, n.region, n.node_id as "nodeId"
+    from unnest(
+      ${nodes.map((n) => n.account)}::text[], ${nodes.map((n) => n.region)}::text[], ${nodes.map((n) => n.nodeId)}::text[]
+    ) as w (account, region, node_id)
+    join nodes n on n.account = w.account and n.region = w.region and n.node_id = w.node_id`
 }
 
 /** Of these ids, the registered ones with their platform. */

@@ -1,0 +1,613 @@
+import type { CommandInvocation, SSM } from '@aws-sdk/client-ssm'
+import { eventually, startTestbed, type TestAccount } from '@musterbook/testbed'
+import { CANCEL_COMMAND_TOPIC } from '@musterbook/wire'
+import { afterAll, describe, expect, it } from 'vitest'
+import { refusal } from './refusal.ts'
+import { clientOf, type SimulatedNode, simulatedNode } from './simulated-node.ts'
+
+const testbed = await startTestbed()
+afterAll(() => testbed[Symbol.asyncDispose]())
+
+/** An account of its own for each test, with nodes whose channels are open. */
+async function given(count: number, options: { tags?: Record<string, string>; connect?: boolean } = {}) {
+  const account = await testbed.account()
+  const nodes = await Promise.all(Array.from({ length: count }, () => simulatedNode(testbed, account, options)))
+  if (options.connect !== false) for (const node of nodes) await node.connect()
+  return { account, ssm: clientOf(testbed, account), nodes, ids: nodes.map(({ nodeId }) => nodeId) }
+}
+
+const shell = { DocumentName: 'AWS-RunShellScript', Parameters: { commands: ['true'] } }
+const STEP = 'aws:runShellScript'
+
+async function invocation(ssm: SSM, CommandId: string, InstanceId?: string): Promise<CommandInvocation | undefined> {
+  const { CommandInvocations } = await ssm.listCommandInvocations({ CommandId, InstanceId, Details: true })
+  return CommandInvocations?.[0]
+}
+
+const ended = (ssm: SSM, CommandId: string, StatusDetails: string) =>
+  eventually(`the command is ${StatusDetails}`, async () => {
+    const { Commands } = await ssm.listCommands({ CommandId })
+    return Commands?.[0]?.StatusDetails === StatusDetails ? Commands[0] : undefined
+  })
+
+const stands = (ssm: SSM, CommandId: string, InstanceId: string, StatusDetails: string) =>
+  eventually(`the invocation is ${StatusDetails}`, async () => {
+    const found = await invocation(ssm, CommandId, InstanceId)
+    return found?.StatusDetails === StatusDetails ? found : undefined
+  })
+
+/** Takes the command and says how it went. */
+async function carryOut(node: SimulatedNode, status: 'Success' | 'Failed' | 'TimedOut' = 'Success') {
+  const job = await node.nextJob()
+  node.acknowledge(job)
+  const code = status === 'Success' ? 0 : 1
+  await node.reply(job.JobId, status, { [STEP]: { status, code, stdout: 'out', stderr: '' } })
+  return job
+}
+
+const sent = async (ssm: SSM, input: Parameters<SSM['sendCommand']>[0]) => {
+  const { Command } = await ssm.sendCommand(input)
+  return Command?.CommandId ?? ''
+}
+
+describe('SendCommand', () => {
+  it('answers the members that AWS answers, pending and counted', async () => {
+    const { ssm, ids } = await given(2, { connect: false })
+    const { Command } = await ssm.sendCommand({ ...shell, InstanceIds: ids, Comment: 'hello', TimeoutSeconds: 600 })
+    expect(Command).toMatchObject({
+      Status: 'Pending',
+      StatusDetails: 'Pending',
+      DocumentName: 'AWS-RunShellScript',
+      Comment: 'hello',
+      InstanceIds: ids,
+      Targets: [],
+      MaxConcurrency: '50',
+      MaxErrors: '0',
+      TargetCount: 2,
+      CompletedCount: 0,
+      ErrorCount: 0,
+      DeliveryTimedOutCount: 0,
+      TimeoutSeconds: 600,
+      OutputS3BucketName: '',
+      OutputS3KeyPrefix: '',
+      ServiceRole: '',
+      NotificationConfig: { NotificationArn: '', NotificationEvents: [], NotificationType: '' },
+      CloudWatchOutputConfig: { CloudWatchLogGroupName: '', CloudWatchOutputEnabled: false },
+    })
+    const life = Command!.ExpiresAfter!.getTime() - Command!.RequestedDateTime!.getTime()
+    expect(life).toBe((600 + 3_600) * 1000) // delivery and the document's default of an hour
+  })
+
+  it('refuses ids that no node has, all of them in one text', async () => {
+    const { account, ssm, ids } = await given(1, { connect: false })
+    const unknown = ['mi-0123456789abcdef0', 'mi-0123456789abcdef1']
+    const refused = await refusal(ssm.sendCommand({ ...shell, InstanceIds: [...ids, ...unknown] }))
+    expect(refused).toEqual({
+      name: 'InvalidInstanceId',
+      message: `Instances [[${unknown.join(', ')}]] not in a valid state for account ${account.account}`,
+    })
+  })
+
+  it("refuses another account's node", async () => {
+    const { ids } = await given(1, { connect: false })
+    const { ssm } = await given(0)
+    expect((await refusal(ssm.sendCommand({ ...shell, InstanceIds: ids }))).name).toBe('InvalidInstanceId')
+  })
+
+  it('refuses the same id twice', async () => {
+    const { ssm, ids } = await given(1, { connect: false })
+    const refused = await refusal(ssm.sendCommand({ ...shell, InstanceIds: [...ids, ...ids] }))
+    expect(refused.name).toBe('DuplicateInstanceId')
+  })
+
+  it('wants either ids or targets', async () => {
+    const { ssm, ids } = await given(1, { connect: false })
+    const Targets = [{ Key: 'InstanceIds', Values: ids }]
+    expect((await refusal(ssm.sendCommand(shell))).name).toBe('InvalidParameters')
+    expect((await refusal(ssm.sendCommand({ ...shell, InstanceIds: ids, Targets }))).name).toBe('InvalidParameters')
+  })
+
+  it('refuses an id of a platform that the document does not serve', async () => {
+    const account = await testbed.account()
+    const windows = await simulatedNode(testbed, account, { platform: 'Windows' })
+    const refused = await refusal(clientOf(testbed, account).sendCommand({ ...shell, InstanceIds: [windows.nodeId] }))
+    expect(refused).toEqual({
+      name: 'UnsupportedPlatformType',
+      message: `Cannot perform operation for instance id ${windows.nodeId} of platform type Windows`,
+    })
+  })
+})
+
+describe('targets', () => {
+  it('meet every criterion, and one of the values of each', async () => {
+    const account = await testbed.account()
+    const ssm = clientOf(testbed, account)
+    const tagged = (tags: Record<string, string>) => simulatedNode(testbed, account, { tags })
+    const [both, other] = [await tagged({ Env: 'a', Role: 'web' }), await tagged({ Env: 'b', Role: 'web' })]
+    await tagged({ Env: 'a' })
+    await tagged({ Env: 'c', Role: 'web' })
+    const CommandId = await sent(ssm, {
+      ...shell,
+      Targets: [
+        { Key: 'tag:Env', Values: ['a', 'b'] },
+        { Key: 'tag-key', Values: ['Role', 'Other'] },
+      ],
+    })
+    const { CommandInvocations } = await ssm.listCommandInvocations({ CommandId })
+    expect(CommandInvocations?.map(({ InstanceId }) => InstanceId).sort()).toEqual([both.nodeId, other.nodeId].sort())
+  })
+
+  it('that nobody meets end the command as NoInstancesInTag', async () => {
+    const { ssm } = await given(0)
+    const CommandId = await sent(ssm, { ...shell, Targets: [{ Key: 'tag:Env', Values: ['nowhere'] }] })
+    expect(await ended(ssm, CommandId, 'NoInstancesInTag')).toMatchObject({ TargetCount: 0, Status: 'Failed' })
+  })
+
+  it('of a wrong platform have an invocation that ends as InvalidPlatform', async () => {
+    const account = await testbed.account()
+    const ssm = clientOf(testbed, account)
+    const node = await simulatedNode(testbed, account, { platform: 'Windows', tags: { Env: 'a' } })
+    const CommandId = await sent(ssm, { ...shell, Targets: [{ Key: 'tag:Env', Values: ['a'] }] })
+    expect(await stands(ssm, CommandId, node.nodeId, 'InvalidPlatform')).toMatchObject({ Status: 'Failed' })
+    await ended(ssm, CommandId, 'Incomplete')
+  })
+})
+
+describe('a command', () => {
+  it('is delivered, in progress and successful, with the output of its step', async () => {
+    const { ssm, nodes, ids } = await given(1)
+    const [node, id] = [nodes[0]!, ids[0]!]
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
+    const job = await node.nextJob()
+    expect(job.JobId).toBe(`aws.ssm.${CommandId}.${id}`)
+    node.acknowledge(job)
+    expect(await stands(ssm, CommandId, id, 'InProgress')).toMatchObject({
+      CommandPlugins: [{ Name: STEP, Status: 'InProgress', ResponseCode: -1 }],
+    })
+    await node.reply(job.JobId, 'Success', { [STEP]: { stdout: 'hello', stderr: 'careful' } })
+    await ended(ssm, CommandId, 'Success')
+    expect(await ssm.getCommandInvocation({ CommandId, InstanceId: id })).toMatchObject({
+      CommandId,
+      InstanceId: id,
+      PluginName: STEP,
+      ResponseCode: 0,
+      Status: 'Success',
+      StatusDetails: 'Success',
+      StandardOutputContent: 'hello',
+      StandardErrorContent: 'careful',
+      ExecutionElapsedTime: 'PT0S',
+    })
+  })
+
+  it('keeps its end whatever comes later, twice, or in another order', async () => {
+    const { ssm, nodes, ids } = await given(1)
+    const node = nodes[0]!
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
+    const job = await node.nextJob()
+    await node.reply(job.JobId, 'Failed', {}) // before its acknowledgement, and before the step's own report
+    await node.reply(job.JobId, 'InProgress', { [STEP]: { status: 'Failed', code: 3, stdout: 'late' } })
+    await node.reply(job.JobId, 'InProgress', {})
+    await node.reply(job.JobId, 'Success', { [STEP]: { stdout: 'other' } })
+    node.acknowledge(job)
+    await ended(ssm, CommandId, 'Failed')
+    expect(await invocation(ssm, CommandId)).toMatchObject({
+      Status: 'Failed',
+      CommandPlugins: [{ Status: 'Failed', ResponseCode: 3, Output: 'late' }],
+    })
+  })
+
+  it('is sent again until its node acknowledges it, and again after "buffer full"', async () => {
+    const { ssm, nodes, ids } = await given(1)
+    const node = nodes[0]!
+    await sent(ssm, { ...shell, InstanceIds: ids })
+    const first = await node.nextJob()
+    testbed.clock.advance(11_000)
+    const second = await node.nextJob()
+    expect(second.messageId).toBe(first.messageId)
+    node.acknowledge(second, 'ProcessorBufferFull')
+    testbed.clock.advance(11_000)
+    const third = await node.nextJob()
+    expect(third.JobId).toBe(first.JobId)
+  })
+
+  it('that the agent refuses fails with its reason', async () => {
+    const { ssm, nodes, ids } = await given(1)
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
+    nodes[0]!.acknowledge(await nodes[0]!.nextJob(), 'InvalidDocument')
+    await ended(ssm, CommandId, 'Failed')
+    const { StandardErrorContent } = await ssm.getCommandInvocation({ CommandId, InstanceId: ids[0]! })
+    expect(StandardErrorContent).toBe('The agent refused the command: InvalidDocument (51406).')
+  })
+
+  it('is kept with a NUL and an unpaired surrogate in its output, and so are its neighbours', async () => {
+    const { ssm, nodes, ids } = await given(2)
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
+    const [one, other] = await Promise.all(nodes.map((node) => node.nextJob()))
+    await Promise.all([
+      nodes[0]!.reply(one!.JobId, 'Failed', { [STEP]: { status: 'Failed', stdout: 'a\0b\ud800' } }, { trace: 'x\0' }),
+      nodes[1]!.reply(other!.JobId, 'Success', { [STEP]: { stdout: 'fine' } }),
+    ])
+    await ended(ssm, CommandId, 'Failed')
+    const { StandardOutputContent } = await ssm.getCommandInvocation({ CommandId, InstanceId: ids[0]! })
+    expect(StandardOutputContent).toBe('a\ufffdb\ufffd')
+  })
+
+  it('shows AWS\u2019s marks where its output is too long', async () => {
+    const { ssm, nodes, ids } = await given(1)
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
+    const job = await nodes[0]!.nextJob()
+    const report = { stdout: 'o'.repeat(30_000), stderr: 'e'.repeat(20_000) }
+    await nodes[0]!.reply(job.JobId, 'Success', { [STEP]: report })
+    await ended(ssm, CommandId, 'Success')
+    const shown = await ssm.getCommandInvocation({ CommandId, InstanceId: ids[0]! })
+    expect(shown.StandardOutputContent).toHaveLength(24_000)
+    expect(shown.StandardOutputContent).toMatch(/o--output truncated--$/)
+    expect(shown.StandardErrorContent).toHaveLength(8_000)
+    expect(shown.StandardErrorContent).toMatch(/e--output truncated--$/)
+  })
+
+  it('may not be reported on by another node', async () => {
+    const { ssm, nodes, ids } = await given(2)
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: [ids[0]!] })
+    const job = await nodes[0]!.nextJob()
+    await refusedReply(nodes[1]!, job.JobId)
+    expect(await invocation(ssm, CommandId)).toMatchObject({ Status: 'Pending' })
+  })
+})
+
+/** Sends a reply that must not be acknowledged: a later one of the node's own is, which shows that it was read. */
+async function refusedReply(node: SimulatedNode, jobId: string) {
+  const lost = node.reply(jobId, 'Success').then(
+    () => 'acknowledged',
+    () => 'refused',
+  )
+  await node.reply(`aws.ssm.${crypto.randomUUID()}.${node.nodeId}`, 'Success')
+  expect(await Promise.race([lost, Promise.resolve('silent')])).toBe('silent')
+}
+
+describe('rate control', () => {
+  it('lets MaxConcurrency nodes at it at a time', async () => {
+    const { ssm, nodes, ids } = await given(3)
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids, MaxConcurrency: '1' })
+    for (let done = 0; done < 3; done++) {
+      const node = await eventually('one node has it', () => nodes.find((each) => each.waiting().length > 0))
+      expect(nodes.filter((each) => each.waiting().length > 0)).toHaveLength(1)
+      await carryOut(node)
+    }
+    expect(await ended(ssm, CommandId, 'Success')).toMatchObject({ CompletedCount: 3, ErrorCount: 0 })
+  })
+
+  it('takes a percentage, rounded up', async () => {
+    const { ssm, nodes, ids } = await given(3)
+    await sent(ssm, { ...shell, InstanceIds: ids, MaxConcurrency: '34%' })
+    await eventually('two nodes have it', () => nodes.filter((each) => each.waiting().length > 0).length === 2)
+  })
+
+  it('stops after more errors than MaxErrors: the rest is Terminated', async () => {
+    const { ssm, nodes, ids } = await given(4)
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids, MaxConcurrency: '1', MaxErrors: '1' })
+    for (let failures = 0; failures < 2; failures++) {
+      const node = await eventually('one node has it', () => nodes.find((each) => each.waiting().length > 0))
+      await carryOut(node, 'Failed')
+    }
+    expect(await ended(ssm, CommandId, 'Failed')).toMatchObject({ ErrorCount: 2, CompletedCount: 4 })
+    const { CommandInvocations } = await ssm.listCommandInvocations({
+      CommandId,
+      Filters: [{ key: 'Status', value: 'Terminated' }],
+    })
+    expect(CommandInvocations).toHaveLength(2)
+    expect(nodes.flatMap((node) => node.waiting())).toEqual([])
+  })
+
+  it('counts a percentage of MaxErrors from all targets, rounded down', async () => {
+    const { ssm, nodes, ids } = await given(3)
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids, MaxConcurrency: '1', MaxErrors: '34%' })
+    const outcomes = ['Failed', 'Success', 'Success'] as const
+    for (const outcome of outcomes) {
+      const node = await eventually('one node has it', () => nodes.find((each) => each.waiting().length > 0))
+      await carryOut(node, outcome)
+    }
+    expect(await ended(ssm, CommandId, 'Incomplete')).toMatchObject({ Status: 'Failed', ErrorCount: 1 })
+  })
+
+  it('reports a command as TimedOut when all of its errors are', async () => {
+    const { ssm, nodes, ids } = await given(1)
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
+    await carryOut(nodes[0]!, 'TimedOut')
+    expect(await ended(ssm, CommandId, 'ExecutionTimedOut')).toMatchObject({ Status: 'TimedOut', ErrorCount: 1 })
+  })
+})
+
+describe('a node that is away', () => {
+  it('gets its command when it comes back; until then it is Delayed', async () => {
+    const { ssm, nodes, ids } = await given(1, { connect: false })
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
+    await testbed.server.work.settle() // it lies in the mailbox
+    testbed.clock.advance(31_000)
+    expect(await stands(ssm, CommandId, ids[0]!, 'Delayed')).toMatchObject({ Status: 'Delayed' })
+    expect(await ended(ssm, CommandId, 'Delayed')).toMatchObject({ Status: 'InProgress' })
+    await nodes[0]!.connect()
+    await carryOut(nodes[0]!)
+    await ended(ssm, CommandId, 'Success')
+  })
+
+  it('times out when it does not, and never gets the command afterwards', async () => {
+    const { ssm, nodes, ids } = await given(1, { connect: false })
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids, TimeoutSeconds: 30 })
+    testbed.clock.advance(31_000)
+    expect(await ended(ssm, CommandId, 'DeliveryTimedOut')).toMatchObject({
+      Status: 'TimedOut',
+      ErrorCount: 0,
+      DeliveryTimedOutCount: 1,
+    })
+    expect(await invocation(ssm, CommandId)).toMatchObject({ Status: 'TimedOut', StatusDetails: 'DeliveryTimedOut' })
+    await nodes[0]!.connect()
+    const CommandId2 = await sent(ssm, { ...shell, InstanceIds: ids })
+    expect((await nodes[0]!.nextJob()).JobId).toContain(CommandId2)
+  })
+
+  it('is told to stop when it had the command but its acknowledgement came too late', async () => {
+    const { ssm, nodes, ids } = await given(1)
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids, TimeoutSeconds: 30 })
+    const job = await nodes[0]!.nextJob()
+    testbed.clock.advance(31_000)
+    await ended(ssm, CommandId, 'DeliveryTimedOut')
+    nodes[0]!.acknowledge(job)
+    const stop = await eventually('a cancellation comes', () =>
+      nodes[0]!.waiting().find(({ Topic }) => Topic === CANCEL_COMMAND_TOPIC),
+    )
+    expect(JSON.parse(stop.Content)).toEqual({ CancelMessageId: job.JobId })
+  })
+
+  it('is Undeliverable once it is deregistered', async () => {
+    const { ssm, ids } = await given(1, { connect: false })
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
+    await ssm.deregisterManagedInstance({ InstanceId: ids[0] })
+    expect(await stands(ssm, CommandId, ids[0]!, 'Undeliverable')).toMatchObject({ Status: 'Failed' })
+    expect(await ended(ssm, CommandId, 'Failed')).toMatchObject({ ErrorCount: 0 })
+  })
+
+  it('times out at ExpiresAfter when it took the command and fell silent; what it says later is kept', async () => {
+    const { account, ssm, nodes, ids } = await given(1)
+    const node = nodes[0]!
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids, TimeoutSeconds: 30 })
+    const job = await node.nextJob()
+    node.acknowledge(job)
+    await stands(ssm, CommandId, ids[0]!, 'InProgress')
+    testbed.clock.advance(31_000) // delivered: the delivery's time-out does not matter
+    expect(await invocation(ssm, CommandId)).toMatchObject({ Status: 'InProgress' })
+    testbed.clock.advance(3_600_000)
+    await ended(ssm, CommandId, 'DeliveryTimedOut')
+    await node.renew()
+    await node.connect()
+    await node.reply(job.JobId, 'Success', { [STEP]: { stdout: 'too late' } })
+    const later = await clientOf(testbed, account).getCommandInvocation({ CommandId, InstanceId: ids[0]! })
+    expect(later).toMatchObject({ StatusDetails: 'DeliveryTimedOut', StandardOutputContent: 'too late' })
+  })
+})
+
+describe('CancelCommand', () => {
+  it('ends at once what has not reached its node', async () => {
+    const { ssm, nodes, ids } = await given(1, { connect: false })
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
+    await ssm.cancelCommand({ CommandId })
+    await ended(ssm, CommandId, 'Cancelled')
+    await nodes[0]!.connect()
+    const other = await sent(ssm, { ...shell, InstanceIds: ids })
+    expect((await nodes[0]!.nextJob()).JobId).toContain(other)
+  })
+
+  it('tells a node that runs it, which then says how it ended', async () => {
+    const { ssm, nodes, ids } = await given(1)
+    const node = nodes[0]!
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
+    const job = await node.nextJob()
+    node.acknowledge(job)
+    await stands(ssm, CommandId, ids[0]!, 'InProgress')
+    await ssm.cancelCommand({ CommandId })
+    await ended(ssm, CommandId, 'Cancelling')
+    const cancel = await node.nextJob()
+    expect(cancel.Topic).toBe(CANCEL_COMMAND_TOPIC)
+    expect(cancel.JobId).not.toBe(job.JobId)
+    expect(JSON.parse(cancel.Content)).toEqual({ CancelMessageId: job.JobId })
+    node.acknowledge(cancel)
+    await node.reply(cancel.JobId, 'InProgress', {}, { topic: CANCEL_COMMAND_TOPIC })
+    await node.reply(job.JobId, 'Cancelled', { [STEP]: { status: 'Cancelled', code: 137 } })
+    await ended(ssm, CommandId, 'Cancelled')
+    expect(await invocation(ssm, CommandId)).toMatchObject({
+      StatusDetails: 'Cancelled',
+      CommandPlugins: [{ StatusDetails: 'Cancelled', ResponseCode: 137 }],
+    })
+  })
+
+  it('believes a node that took the cancellation of a queued command and stays silent', async () => {
+    const { ssm, nodes, ids } = await given(1)
+    const node = nodes[0]!
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
+    node.acknowledge(await node.nextJob())
+    await stands(ssm, CommandId, ids[0]!, 'InProgress')
+    await ssm.cancelCommand({ CommandId })
+    node.acknowledge(await node.nextJob())
+    await eventually('the cancellation is taken', async () => {
+      testbed.clock.advance(10_000)
+      const { Commands } = await ssm.listCommands({ CommandId })
+      return Commands?.[0]?.StatusDetails === 'Cancelled'
+    })
+  })
+
+  it('does not believe that of a node that is away: it may be running', async () => {
+    const { ssm, nodes, ids } = await given(1)
+    const node = nodes[0]!
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
+    const job = await node.nextJob()
+    node.acknowledge(job)
+    await stands(ssm, CommandId, ids[0]!, 'InProgress')
+    await node.disconnect()
+    await ssm.cancelCommand({ CommandId })
+    testbed.clock.advance(120_000)
+    expect(await stands(ssm, CommandId, ids[0]!, 'Cancelling')).toMatchObject({ Status: 'Cancelling' })
+    await node.connect()
+    await node.reply(job.JobId, 'Success', { [STEP]: {} }) // it had finished first: that stands
+    await ended(ssm, CommandId, 'Success')
+  })
+
+  it('leaves the nodes that it does not name alone', async () => {
+    const { ssm, nodes, ids } = await given(2)
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
+    await ssm.cancelCommand({ CommandId, InstanceIds: [ids[1]!] })
+    await carryOut(nodes[0]!)
+    await stands(ssm, CommandId, ids[1]!, 'Cancelled')
+    await ended(ssm, CommandId, 'Incomplete')
+  })
+
+  it('refuses what is not there, and finds nothing to do for what has ended', async () => {
+    const { ssm, nodes, ids } = await given(1)
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
+    await carryOut(nodes[0]!)
+    await ended(ssm, CommandId, 'Success')
+    await ssm.cancelCommand({ CommandId })
+    expect(await invocation(ssm, CommandId)).toMatchObject({ Status: 'Success' })
+    const unknown = { CommandId: crypto.randomUUID() }
+    expect((await refusal(ssm.cancelCommand(unknown))).name).toBe('InvalidCommandId')
+    const elsewhere = { CommandId, InstanceIds: ['mi-0123456789abcdef0'] }
+    expect((await refusal(ssm.cancelCommand(elsewhere))).name).toBe('InvalidInstanceId')
+    const twice = { CommandId, InstanceIds: [ids[0]!, ids[0]!] }
+    expect((await refusal(ssm.cancelCommand(twice))).name).toBe('DuplicateInstanceId')
+  })
+})
+
+describe('reading', () => {
+  let account: TestAccount
+  let ssm: SSM
+  let commands: string[]
+  let ids: string[]
+
+  it('pages through commands, the newest first', async () => {
+    const made = await given(2)
+    account = made.account
+    ssm = made.ssm
+    ids = made.ids
+    commands = []
+    for (let count = 0; count < 5; count++) {
+      testbed.clock.advance(1_000)
+      commands.unshift(await sent(ssm, { ...shell, InstanceIds: ids }))
+    }
+    const seen: string[] = []
+    let NextToken: string | undefined
+    do {
+      const page = await ssm.listCommands({ MaxResults: 2, NextToken })
+      seen.push(...(page.Commands ?? []).map(({ CommandId }) => CommandId ?? ''))
+      NextToken = page.NextToken
+    } while (NextToken)
+    expect(seen).toEqual(commands)
+    expect((await refusal(ssm.listCommands({ NextToken: 'made-up' }))).name).toBe('InvalidNextToken')
+  })
+
+  it('pages through invocations', async () => {
+    const seen = new Set<string>()
+    let NextToken: string | undefined
+    let rows = 0
+    do {
+      const page = await ssm.listCommandInvocations({ MaxResults: 3, NextToken })
+      for (const each of page.CommandInvocations ?? []) seen.add(`${each.CommandId} ${each.InstanceId}`)
+      rows += page.CommandInvocations?.length ?? 0
+      NextToken = page.NextToken
+    } while (NextToken)
+    expect([rows, seen.size]).toEqual([10, 10])
+  })
+
+  it('filters by time, document, state and stage', async () => {
+    const { Commands = [] } = await ssm.listCommands({ CommandId: commands[2]! })
+    const moment = Commands[0]!.RequestedDateTime!.toISOString()
+    const count = async (
+      key: 'InvokedAfter' | 'InvokedBefore' | 'DocumentName' | 'Status' | 'ExecutionStage',
+      value: string,
+    ) => (await ssm.listCommands({ Filters: [{ key, value }] })).Commands?.length
+    expect(await count('InvokedAfter', moment)).toBe(3)
+    expect(await count('InvokedBefore', moment)).toBe(2)
+    expect(await count('DocumentName', 'AWS-RunShellScript')).toBe(5)
+    expect(await count('DocumentName', 'AWS-RunPowerShellScript')).toBe(0)
+    expect(await count('ExecutionStage', 'Executing')).toBe(5)
+    expect(await count('ExecutionStage', 'Complete')).toBe(0)
+    expect(await count('Status', 'Success')).toBe(0)
+    const stage = [{ key: 'ExecutionStage' as const, value: 'Complete' }]
+    expect((await refusal(ssm.listCommandInvocations({ Filters: stage }))).name).toBe('InvalidFilterKey')
+  })
+
+  it('does not see what belongs to another account', async () => {
+    const stranger = clientOf(testbed, await testbed.account())
+    expect((await stranger.listCommands({})).Commands).toEqual([])
+    expect((await refusal(stranger.listCommands({ CommandId: commands[0]! }))).name).toBe('InvalidCommandId')
+    const asked = { CommandId: commands[0]!, InstanceId: ids[0]! }
+    expect((await refusal(stranger.getCommandInvocation(asked))).name).toBe('InvocationDoesNotExist')
+    expect(account.account).not.toBe('')
+  })
+
+  it('knows which plugins there are', async () => {
+    const asked = { CommandId: commands[0]!, InstanceId: ids[0]! }
+    expect(await ssm.getCommandInvocation(asked)).toMatchObject({
+      ResponseCode: -1,
+      ExecutionStartDateTime: '',
+      StandardOutputContent: '',
+    })
+    const refused = await refusal(ssm.getCommandInvocation({ ...asked, PluginName: 'elsewhere' }))
+    expect(refused.name).toBe('InvalidPluginName')
+  })
+})
+
+describe('a document of several steps', () => {
+  it('is shown step by step, from what was reported of each', async () => {
+    const { ssm, nodes, ids } = await given(1)
+    const step = (name: string) => ({ action: 'aws:runShellScript', name, inputs: { runCommand: ['true'] } })
+    const Content = JSON.stringify({ schemaVersion: '2.2', mainSteps: [step('first'), step('second')] })
+    const Name = 'TwoSteps'
+    await ssm.createDocument({ Name, Content, DocumentType: 'Command', DocumentFormat: 'JSON' })
+    const CommandId = await sent(ssm, { DocumentName: Name, InstanceIds: ids })
+    const job = await nodes[0]!.nextJob()
+    await nodes[0]!.reply(job.JobId, 'InProgress', { first: { stdout: 'one' } })
+    await nodes[0]!.reply(job.JobId, 'Failed', {}) // the final reply of several steps names none
+    await nodes[0]!.reply(job.JobId, 'InProgress', { second: { status: 'Failed', code: 2, stdout: 'two' } })
+    await ended(ssm, CommandId, 'Failed')
+    const asked = { CommandId, InstanceId: ids[0]! }
+    expect(await ssm.getCommandInvocation({ ...asked, PluginName: 'first' })).toMatchObject({
+      Status: 'Success',
+      StandardOutputContent: 'one',
+    })
+    expect(await ssm.getCommandInvocation({ ...asked, PluginName: 'second' })).toMatchObject({
+      Status: 'Failed',
+      ResponseCode: 2,
+    })
+    expect((await refusal(ssm.getCommandInvocation(asked))).name).toBe('InvalidPluginName')
+    expect((await invocation(ssm, CommandId))?.CommandPlugins?.map(({ Name: name }) => name)).toEqual([
+      'first',
+      'second',
+    ])
+  })
+
+  it('is not over when a step asks for a restart of the machine', async () => {
+    const { ssm, nodes, ids } = await given(1)
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
+    const job = await nodes[0]!.nextJob()
+    await nodes[0]!.reply(job.JobId, 'SuccessAndReboot', { [STEP]: { status: 'SuccessAndReboot', code: 194 } })
+    expect(await stands(ssm, CommandId, ids[0]!, 'InProgress')).toMatchObject({ Status: 'InProgress' })
+    await nodes[0]!.reply(job.JobId, 'Success', { [STEP]: { stdout: 'again' } })
+    await ended(ssm, CommandId, 'Success')
+    expect((await invocation(ssm, CommandId))?.CommandPlugins?.[0]).toMatchObject({ ResponseCode: 0, Output: 'again' })
+  })
+})
+
+describe('ended commands', () => {
+  it('are forgotten after the days that the installation keeps them', async () => {
+    await using short = await startTestbed({ options: { settings: { commandRetentionDays: 2 } } })
+    const account = await short.account()
+    const ssm = clientOf(short, account)
+    const CommandId = await sent(ssm, { ...shell, Targets: [{ Key: 'tag:Env', Values: ['nowhere'] }] })
+    await ended(ssm, CommandId, 'NoInstancesInTag')
+    short.clock.advance(1.9 * 86_400_000)
+    await short.server.work.settle()
+    expect((await ssm.listCommands({ CommandId })).Commands).toHaveLength(1)
+    short.clock.advance(0.2 * 86_400_000)
+    await short.server.work.settle()
+    expect((await refusal(ssm.listCommands({ CommandId }))).name).toBe('InvalidCommandId')
+  })
+})
