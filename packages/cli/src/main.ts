@@ -1,4 +1,5 @@
 /** The one binary: reads its settings, then loads only the part that its command needs. */
+import program from '../package.json' with { type: 'json' }
 import { type Config, ConfigError, readConfig } from './config.ts'
 import { help } from './help.ts'
 
@@ -11,7 +12,7 @@ async function main(args: string[]): Promise<void> {
       process.stdout.write(help(config.helpFor))
       return
     case 'version':
-      process.stdout.write(`${process.env.npm_package_version ?? '0.1.0'}\n`)
+      process.stdout.write(`${program.version}\n`)
       return
     case 'agent': {
       const { becomeAgent } = await import('./agent.ts')
