@@ -1,15 +1,25 @@
-/** Why a key could not be used, in KMS's words; callers turn it into their own service's error (InvalidKeyId in SSM). */
-export type KeyProblem =
-  | 'NotFoundException'
-  | 'DisabledException'
-  | 'InvalidCiphertextException'
-  | 'KMSInvalidStateException'
+/**
+ * Why a key could not be used, in KMS's names and words. KMS's own operations answer these as they are; callers of the door
+ * turn them into their service's error (InvalidKeyId in SSM).
+ */
+import type { ErrorName } from '../../contract/types.ts'
+import { AwsError } from '../../platform/errors.ts'
 
-export class KeyError extends Error {
-  readonly problem: KeyProblem
-
-  constructor(problem: KeyProblem, message: string) {
-    super(message)
-    this.problem = problem
+export class KeyError extends AwsError {
+  get problem(): ErrorName {
+    return this.name
   }
+}
+
+export const notFound = (message: string): KeyError => new KeyError('NotFoundException', message)
+export const invalidState = (message: string): KeyError => new KeyError('KMSInvalidStateException', message)
+export const invalidUsage = (message: string): KeyError => new KeyError('InvalidKeyUsageException', message)
+export const unsupported = (message = ''): KeyError => new KeyError('UnsupportedOperationException', message)
+/** KMS gives no reason: forged, cut, and made for another context look the same. */
+export const invalidCiphertext = (): KeyError => new KeyError('InvalidCiphertextException')
+
+/** Every check has passed, and the caller asked for no more than that. */
+export function stopAtDryRun(input: { DryRun?: boolean | undefined }): void {
+  if (input.DryRun)
+    throw new KeyError('DryRunOperationException', 'The request would have succeeded, but the DryRun option is set.')
 }

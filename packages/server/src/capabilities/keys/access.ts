@@ -1,0 +1,174 @@
+/**
+ * What an operation on a key needs: action, key ARN, condition keys, and the key's policy with the grants that this caller
+ * may use. A key that is looked up here is remembered with its request, so that the handler does not ask again.
+ */
+import type { Caller } from '../../platform/caller.ts'
+import type { Access } from '../../platform/capability.ts'
+import type { Context } from '../../platform/context.ts'
+import type { AwsError } from '../../platform/errors.ts'
+import { refusalOf } from '../identity/index.ts'
+import type { EncryptionContext } from './ciphertext.ts'
+import { KeyError, notFound } from './errors.ts'
+import { checkTokens } from './grant-tokens.ts'
+import { policyOf } from './key-policy.ts'
+import { findNamed, keyArn, readKeyName } from './resolve.ts'
+import { type GrantRow, grantsFor, type KeyRow } from './store.ts'
+
+export interface Use {
+  action: string
+  /** The operation as grants name it; absent: no grant allows it. */
+  grantable?: string
+  encryptionContext?: EncryptionContext | undefined
+  /** Condition keys of this operation. */
+  keys?: Record<string, string | string[] | undefined>
+  grantTokens?: string[] | undefined
+  /** `ssm`, when a service uses the key for the caller. */
+  via?: 'ssm'
+}
+
+type Found = KeyRow | KeyError
+const found = new WeakMap<object, Map<string, Found>>()
+
+/** The key that `accessTo` found for this request under `role`. NotFoundException. */
+export function keyOf(input: object, role = 'key'): KeyRow {
+  const key = found.get(input)?.get(role)
+  if (!key) throw new Error('the request named no key before it was handled')
+  if (key instanceof KeyError) throw key
+  return key
+}
+
+function remember(input: object, role: string, key: Found): void {
+  const known = found.get(input) ?? new Map<string, Found>()
+  known.set(role, key)
+  found.set(input, known)
+}
+
+interface Asked {
+  keyId: string
+  /** Operations that change a key take no aliases. */
+  aliases?: boolean
+  role?: string
+}
+
+/**
+ * The permission to use the key that is asked for. A key of the own account that does not exist is told so by the handler,
+ * after the identity policies have been asked; another account's is refused like one that exists.
+ */
+export async function accessTo(context: Context, input: object, asked: Asked, use: Use): Promise<Access> {
+  const name = readKeyName(context, asked.keyId)
+  if (name.alias !== undefined && !asked.aliases) throw notFound(`Invalid keyId '${asked.keyId}'`)
+  try {
+    const key = await findNamed(context, name)
+    remember(input, asked.role ?? 'key', key)
+    return await accessOf(context, key, use)
+  } catch (error) {
+    if (!(error instanceof KeyError) || error.name !== 'NotFoundException') throw error
+    if (name.account !== context.account) throw hidden(context.caller, use.action, asked.keyId)
+    if (name.keyId === undefined) throw error
+    remember(input, asked.role ?? 'key', error)
+    return { action: use.action, resources: [keyArn({ ...name, keyId: name.keyId })], keys: contextKeysOf(use) }
+  }
+}
+
+/** The permission to use a key that is known already, for an operation of KMS. */
+export async function accessOf(context: Context, key: KeyRow, use: Use): Promise<Access> {
+  checkTokens(context, use.grantTokens)
+  const grants = use.grantable === undefined ? [] : await grantsOf(context, key, use)
+  return {
+    ...plainAccess(context, key, use),
+    resourcePolicy: { text: withGrants(policyOf(key), grants, use), required: true },
+  }
+}
+
+const plainAccess = (context: Context, key: KeyRow, use: Use): Access & { action: string } => ({
+  action: use.action,
+  resources: [keyArn(key)],
+  keys: { ...keysOf(context, key, use), ...contextKeysOf(use) },
+  resourcePolicy: { text: policyOf(key), required: true },
+})
+
+/**
+ * Throws AccessDeniedException unless the caller may use a key through another service. Grants are read only when nothing
+ * else lets the caller in: they cost a statement, and this stands on the way of every SecureString.
+ */
+export async function checkAccess(context: Context, key: KeyRow, use: Use): Promise<void> {
+  const access = plainAccess(context, key, use)
+  const refused = await refusalOf(context, access)
+  if (refused === undefined) return
+  const grants = await grantsOf(context, key, use)
+  const resourcePolicy = { text: withGrants(policyOf(key), grants, use), required: true }
+  if (grants.length > 0 && (await refusalOf(context, { ...access, resourcePolicy })) === undefined) return
+  throw new KeyError('AccessDeniedException', refused)
+}
+
+export const hidden = (caller: Caller, action: string, resource: string): AwsError =>
+  new KeyError(
+    'AccessDeniedException',
+    `User: ${caller.arn} is not authorized to perform: ${action} on resource: ${resource} because no resource-based policy allows the ${action} action`,
+  )
+
+// ---- condition keys ----
+
+function keysOf(context: Context, key: KeyRow, use: Use): Record<string, string | string[]> {
+  const keys: Record<string, string | string[]> = {
+    'kms:CallerAccount': context.account,
+    'kms:KeySpec': key.spec,
+    'kms:KeyUsage': key.usage,
+    'kms:KeyOrigin': key.origin,
+    'kms:MultiRegion': 'false',
+    'kms:ResourceAliases': key.aliases,
+  }
+  for (const { TagKey, TagValue } of key.tags) keys[`aws:ResourceTag/${TagKey}`] = TagValue
+  if (use.via) keys['kms:ViaService'] = `${use.via}.${key.region}.amazonaws.com`
+  return keys
+}
+
+function contextKeysOf(use: Use): Record<string, string | string[]> {
+  const keys: Record<string, string | string[]> = {}
+  for (const [name, value] of Object.entries(use.keys ?? {})) if (value !== undefined) keys[name] = value
+  const pairs = Object.entries(use.encryptionContext ?? {})
+  for (const [name, value] of pairs) keys[`kms:EncryptionContext:${name}`] = value
+  if (pairs.length > 0) keys['kms:EncryptionContextKeys'] = pairs.map(([name]) => name)
+  return keys
+}
+
+// ---- grants ----
+
+/** How grants may name a caller. */
+export const namesOf = (caller: Caller): string[] =>
+  caller.type === 'role' ? [caller.arn, caller.roleArn] : [caller.arn]
+
+async function grantsOf(context: Context, key: KeyRow, use: Use): Promise<GrantRow[]> {
+  // An account's root is let in by the policy or, like anybody, by a grant to its ARN, which nobody makes for the own root.
+  if (context.caller.type === 'root' && context.account === key.account) return []
+  const grants = await grantsFor(context.sql, key, namesOf(context.caller))
+  return grants.filter(
+    (grant) => grant.operations.includes(use.grantable ?? '') && holds(grant, use.encryptionContext ?? {}),
+  )
+}
+
+function holds({ constraints }: GrantRow, given: EncryptionContext): boolean {
+  const { EncryptionContextSubset: subset, EncryptionContextEquals: equal } = constraints
+  const contains = (wanted: EncryptionContext) =>
+    Object.entries(wanted).every(([name, value]) => Object.hasOwn(given, name) && given[name] === value)
+  if (subset && !contains(subset)) return false
+  return !equal || (contains(equal) && Object.keys(given).length === Object.keys(equal).length)
+}
+
+/** A grant is one more statement of the key's policy: an explicit deny still outweighs it. */
+function withGrants(policy: string, grants: GrantRow[], use: Use): string {
+  return grants.length === 0
+    ? policy
+    : withAllowed(
+        policy,
+        grants.map(({ grantee }) => grantee),
+        use.action,
+      )
+}
+
+/** The policy and a statement that allows one action to these principals. */
+export function withAllowed(policy: string, principals: string[], action: string): string {
+  const document = JSON.parse(policy) as { Statement: unknown }
+  const statement = { Effect: 'Allow', Principal: { AWS: principals }, Action: action, Resource: '*' }
+  return JSON.stringify({ ...document, Statement: [document.Statement, statement].flat() })
+}

@@ -1,0 +1,103 @@
+/** The policies of keys: what AWS gives a key that is made without one, and what it gives the keys it manages. */
+import type { Context } from '../../platform/context.ts'
+import { refusalOf, resourcePolicyFault } from '../identity/index.ts'
+import { KeyError } from './errors.ts'
+import { keyArn } from './resolve.ts'
+import type { KeyRow } from './store.ts'
+
+export const POLICY_NAME = 'default'
+
+const rootOf = (account: string) => `arn:aws:iam::${account}:root`
+
+/** It lets the account in, that is, leaves the decision to the account's identity policies. */
+export const defaultPolicy = (account: string): string =>
+  JSON.stringify(
+    {
+      Version: '2012-10-17',
+      Id: 'key-default-1',
+      Statement: [
+        {
+          Sid: 'Enable IAM User Permissions',
+          Effect: 'Allow',
+          Principal: { AWS: rootOf(account) },
+          Action: 'kms:*',
+          Resource: '*',
+        },
+      ],
+    },
+    null,
+    2,
+  )
+
+const managedPolicies = new Map<string, string>()
+const MAX_MANAGED = 10_000
+
+/** Everybody in the account may use the key, through Systems Manager alone. */
+function managedPolicy(account: string, region: string): string {
+  const name = `${account}/${region}`
+  let text = managedPolicies.get(name)
+  if (text === undefined) {
+    text = JSON.stringify(
+      {
+        Version: '2012-10-17',
+        Id: 'auto-ssm-1',
+        Statement: [
+          {
+            Sid: 'Allow access through SSM for all principals in the account that are authorized to use SSM',
+            Effect: 'Allow',
+            Principal: { AWS: '*' },
+            Action: [
+              'kms:Encrypt',
+              'kms:Decrypt',
+              'kms:ReEncrypt*',
+              'kms:GenerateDataKey*',
+              'kms:CreateGrant',
+              'kms:DescribeKey',
+            ],
+            Resource: '*',
+            Condition: {
+              StringEquals: { 'kms:CallerAccount': account, 'kms:ViaService': `ssm.${region}.amazonaws.com` },
+            },
+          },
+          {
+            Sid: 'Allow direct access to key metadata to the account',
+            Effect: 'Allow',
+            Principal: { AWS: rootOf(account) },
+            Action: ['kms:Describe*', 'kms:Get*', 'kms:List*', 'kms:RevokeGrant'],
+            Resource: '*',
+          },
+        ],
+      },
+      null,
+      2,
+    )
+    if (managedPolicies.size >= MAX_MANAGED) managedPolicies.clear()
+    managedPolicies.set(name, text)
+  }
+  return text
+}
+
+export const policyOf = (key: KeyRow): string => key.policy ?? managedPolicy(key.account, key.region)
+
+/** MalformedPolicyDocumentException: unreadable, or one that locks its writer out. */
+export async function checkPolicy(
+  context: Context,
+  key: { account: string; region: string; keyId: string },
+  text: string,
+  bypassLockoutCheck: boolean | undefined,
+): Promise<void> {
+  const fault = resourcePolicyFault(text)
+  if (fault !== undefined) throw new KeyError('MalformedPolicyDocumentException', fault)
+  if (bypassLockoutCheck) return
+  const refused = await refusalOf(context, {
+    action: 'kms:PutKeyPolicy',
+    resources: [keyArn(key)],
+    keys: { 'kms:CallerAccount': context.account },
+    resourcePolicy: { text, required: true },
+  })
+  if (refused !== undefined)
+    throw new KeyError(
+      'MalformedPolicyDocumentException',
+      'The new key policy will not allow you to update the key policy in the future.',
+    )
+}
