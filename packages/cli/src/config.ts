@@ -162,6 +162,30 @@ export const SETTINGS = {
     fallback: '100000',
     commands: SERVER,
   },
+  commandRetentionDays: {
+    flag: 'command-retention-days',
+    variable: 'MUSTERBOOK_COMMAND_RETENTION_DAYS',
+    value: 'days',
+    help: 'how long ended commands and their output are kept',
+    fallback: '30',
+    commands: SERVER,
+  },
+  maxActivationDays: {
+    flag: 'max-activation-days',
+    variable: 'MUSTERBOOK_MAX_ACTIVATION_DAYS',
+    value: 'days',
+    help: 'how long an activation may live at most; 0: as long as its creator says',
+    fallback: '30',
+    commands: SERVER,
+  },
+  connectionLostMinutes: {
+    flag: 'connection-lost-minutes',
+    variable: 'MUSTERBOOK_CONNECTION_LOST_MINUTES',
+    value: 'minutes',
+    help: 'without a channel and without a ping for so long, a node is shown as ConnectionLost',
+    fallback: '15',
+    commands: SERVER,
+  },
   endpoint: {
     flag: 'endpoint',
     variable: 'MUSTERBOOK_ENDPOINT',
@@ -224,6 +248,9 @@ export interface Config {
   maxConnections: number
   maxStandardParameters: number
   maxAdvancedParameters: number
+  commandRetentionDays: number
+  maxActivationDays: number
+  connectionLostMinutes: number
   endpoint: string
   ca: string | undefined
   activation: { id: string; code: string } | undefined
@@ -258,6 +285,9 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
     maxConnections: read('maxConnections', count) ?? 20_000,
     maxStandardParameters: read('maxStandardParameters', count) ?? 10_000,
     maxAdvancedParameters: read('maxAdvancedParameters', count) ?? 100_000,
+    commandRetentionDays: read('commandRetentionDays', count) ?? 30,
+    maxActivationDays: read('maxActivationDays', (value) => number(value, 0, 36_500)) ?? 30,
+    connectionLostMinutes: read('connectionLostMinutes', count) ?? 15,
     endpoint: read('endpoint', httpsUrl) ?? 'https://127.0.0.1:8771',
     ca: read('ca', text),
     activation: activation(read('activationId', text), read('activationCode', text)),

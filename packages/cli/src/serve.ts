@@ -46,6 +46,9 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
       settings: {
         maxStandardParameters: config.maxStandardParameters,
         maxAdvancedParameters: config.maxAdvancedParameters,
+        commandRetentionDays: config.commandRetentionDays,
+        maxActivationDays: config.maxActivationDays,
+        connectionLostMinutes: config.connectionLostMinutes,
       },
       log,
     })
