@@ -33,6 +33,9 @@ async function main(args: string[]): Promise<void> {
   }
 }
 
+/** Supervisors kill after 10 s (docker) to 90 s (systemd): by then everything must be put away, the database last. */
+const LONGEST_STOP_MS = 9_000
+
 async function runServer(config: Config): Promise<void> {
   const stop = new AbortController()
   const asked = new Promise<void>((resolve) => {
@@ -51,6 +54,10 @@ async function runServer(config: Config): Promise<void> {
   const { greet } = await import('./greeting.ts')
   void greet(config, running, STARTED)
   const failure = await Promise.race([asked, running.serving.failed])
+  setTimeout(() => {
+    process.stderr.write('musterbook: what was still going on has been cut off\n')
+    process.exit(1)
+  }, LONGEST_STOP_MS).unref()
   await running[Symbol.asyncDispose]()
   if (failure !== undefined) throw new ConfigError(failure)
 }

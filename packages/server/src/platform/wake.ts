@@ -55,7 +55,7 @@ export async function openWakes(database: Database, processId: string, log: Logg
     sending = undefined
   }
 
-  const subscription = await database.listen(CHANNEL, receive, () => {
+  await database.listen(CHANNEL, receive, () => {
     // Also called after a reconnect: what was missed is unknown, so everyone looks at everything.
     for (const topic of listeners.keys()) deliver(topic, undefined)
   })
@@ -76,9 +76,10 @@ export async function openWakes(database: Database, processId: string, log: Logg
       return { [Symbol.dispose]: () => void set.delete(listener) }
     },
     async [Symbol.asyncDispose]() {
+      // The subscription ends with the database's connections: UNLISTEN would wait for one that may be gone for good.
       closed = true
+      listeners.clear()
       await sending
-      await subscription.unlisten().catch(() => {})
     },
   }
 }
