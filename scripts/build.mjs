@@ -1,5 +1,5 @@
 // Builds what processes run: dist/musterbook.js (the one binary) and dist/agent.cjs (the agent as one file).
-import { chmod, mkdir, readdir, rm } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -48,13 +48,21 @@ export async function buildAll() {
       entryPoints: ['packages/agent/src/bundle.ts'],
       outfile: 'dist/agent.cjs',
       format: 'cjs',
-      external: ['@lydell/node-pty'],
+      define: { EMBEDDED_PTY: JSON.stringify(await nativePty()) },
     }),
   ])
   const made = new Set(Object.keys(program.metafile.outputs).map((path) => basename(path)))
   for (const name of await readdir(`${root}/dist`))
     if (name.startsWith('musterbook-') && !made.has(name)) await rm(`${root}/dist/${name}`, { force: true })
   await chmod(`${root}/dist/musterbook.js`, 0o755)
+}
+
+/** The terminal's native half for this platform, which the one-file agent carries inside itself; null: there is none. */
+async function nativePty() {
+  const platform = `${process.platform}-${process.arch}`
+  const file = `${root}/node_modules/@lydell/node-pty-${platform}/pty.node`
+  const bytes = await readFile(file).catch(() => undefined)
+  return bytes ? { platform, base64: bytes.toString('base64') } : null
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await buildAll()

@@ -14,6 +14,7 @@ import { receiveMail } from './mail.ts'
 import { openOutbox, type SendMessage } from './outbox.ts'
 import { watchParent } from './parent-watch.ts'
 import { createRunner } from './runner.ts'
+import { createSessions } from './sessions/index.ts'
 import { type AgentSettings, parseSettings, type Settings } from './settings.ts'
 import { createTransport, type Transport } from './transport.ts'
 
@@ -90,6 +91,9 @@ async function work(
     refused: credentials.renewSoon,
     log,
   })
+  const mail = receiveMail({ instanceId, runner, outbox, send, log })
+  const { sessionUser } = settings
+  const sessions = createSessions({ transport, credentials: credentials.current, instanceId, sessionUser, log }, send)
   const channel = createControlChannel({
     transport,
     instanceId,
@@ -98,7 +102,9 @@ async function work(
       health.channelOpened()
       outbox.sendDue(true).catch((error) => log.error('replies not sent', { reason: reason(error) }))
     },
-    received: receiveMail({ instanceId, runner, outbox, send, log }),
+    received(message) {
+      if (!sessions.received(message)) mail(message)
+    },
     refused: credentials.renewSoon,
     log,
   })
@@ -109,7 +115,7 @@ async function work(
   await credentials.run(signal)
   const hadCredentials = await Promise.race([credentials.ready.then(() => true), Promise.resolve(false)])
   if (hadCredentials) await talking
-  await runner.stopped()
+  await Promise.all([runner.stopped(), sessions.stopped()])
   resending()
   tidying()
 }

@@ -25,6 +25,8 @@ export interface AgentSettings {
   healthSeconds?: number | undefined
   /** Program and arguments that restart the machine after exit code 194; `shutdown -r +1`. */
   rebootCommand?: string[] | undefined
+  /** The user whom shells run as when nothing else is said, made when missing; `ssm-user`. Empty: the agent's own. */
+  sessionUser?: string | undefined
   /** Folder that does not outlive a restart of the machine; `<dataFolder>/runtime`, which is compared by boot id. */
   runtimeFolder?: string | undefined
   /** Program and arguments to which the internal executor argument is appended; this node and this script. */
@@ -61,6 +63,12 @@ export function parseSettings(given: AgentSettings): Settings {
     commandQueue: whole('commandQueue', given.commandQueue ?? 5, 0, 10_000),
     healthSeconds: whole('healthSeconds', given.healthSeconds ?? 300, 5, 3600),
     rebootCommand: command('rebootCommand', given.rebootCommand ?? ['shutdown', '-r', '+1']),
+    sessionUser: matching(
+      'sessionUser',
+      given.sessionUser ?? 'ssm-user',
+      /^[A-Za-z0-9_.@-]{0,64}$/,
+      'the name of a user',
+    ),
     runtimeFolder: absolute('runtimeFolder', given.runtimeFolder ?? join(dataFolder, 'runtime')),
     executorCommand: command('executorCommand', given.executorCommand ?? [process.execPath, process.argv[1] ?? '']),
     parentPid: given.parentPid === undefined ? undefined : whole('parentPid', given.parentPid, 1, 2 ** 31),
