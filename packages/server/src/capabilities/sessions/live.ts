@@ -22,7 +22,7 @@ const FIRST_FRAME_MS = 10_000
 const MAX_EARLY_BYTES = 1024 * 1024
 const SWEEP_MS = 1_000
 /** An agent that lost its data channel is back within a fraction of a second; a dead one never. */
-const AGENT_RETURN_MS = 4_000
+const AGENT_RETURN_MS = 3_500
 /** session-manager-plugin tries for about 20 seconds; a laptop may sleep a little. */
 const CLIENT_RETURN_MS = 60_000
 const AGENT_FIRST_MS = 30_000
@@ -97,7 +97,8 @@ export function holdSessions(host: Host): LiveSessions {
   }
 
   function attach(live: Live, side: Side, connection: Connection): void {
-    live.ends[side]?.socket.close(CLOSE_NORMAL, 'another connection took this place')
+    const earlier = live.ends[side]
+    if (earlier) shut(earlier.socket, CLOSE_NORMAL, 'another connection took this place')
     live.ends[side] = connection
     live.came[side] = true
     live.relay.attach(side, connection.line)
@@ -134,9 +135,8 @@ export function holdSessions(host: Host): LiveSessions {
     if (!byNode) live.relay.say('agent', CONTROL_MESSAGE.channelClosed, buildChannelClosed({ ...farewell, Output: '' }))
     live.relay.close()
     const sockets = Object.values(live.ends).map(({ socket }) => socket)
-    for (const socket of sockets) socket.resume()
     host.clock.after(FAREWELL_MS, () => {
-      for (const socket of sockets) socket.close(CLOSE_NORMAL, 'the session is over')
+      for (const socket of sockets) shut(socket, CLOSE_NORMAL, 'the session is over')
     })
   }
 
@@ -193,18 +193,18 @@ export function holdSessions(host: Host): LiveSessions {
       let earlyBytes = 0
       let asked = false
       let place: { live: Live; side: Side } | undefined
-      const patience = host.clock.after(FIRST_FRAME_MS, () => socket.close(CLOSE_POLICY, 'no first frame came'))
+      const patience = host.clock.after(FIRST_FRAME_MS, () => shut(socket, CLOSE_POLICY, 'no first frame came'))
 
       async function admit(first: Buffer): Promise<void> {
         const open = parseOpenDataChannel(first)
         const spent = await spendToken(host, sessionId, open.TokenValue)
         if (!spent || closing || !fits(context, open, spent)) {
           host.log.warn({ sessionId, role: open.role }, 'a data channel was refused')
-          return socket.close(CLOSE_POLICY, 'the token is not good')
+          return shut(socket, CLOSE_POLICY, 'the token is not good')
         }
         patience[Symbol.dispose]()
         if (socket.readyState !== socket.OPEN) return
-        if (spent.session.endedAt) return socket.close(CLOSE_NORMAL, 'the session is over')
+        if (spent.session.endedAt) return shut(socket, CLOSE_NORMAL, 'the session is over')
         const live = carry(spent.session)
         place = { live, side: spent.role }
         attach(live, spent.role, connection)
@@ -222,7 +222,7 @@ export function holdSessions(host: Host): LiveSessions {
         }
         if (asked) {
           earlyBytes += data.length
-          if (earlyBytes > MAX_EARLY_BYTES) socket.close(CLOSE_POLICY, 'too much came before the channel was open')
+          if (earlyBytes > MAX_EARLY_BYTES) shut(socket, CLOSE_POLICY, 'too much came before the channel was open')
           else early.push(data)
           return
         }
@@ -230,7 +230,7 @@ export function holdSessions(host: Host): LiveSessions {
         socket.pause()
         admit(data).catch((error) => {
           host.log.warn({ err: error, sessionId }, 'a data channel could not be opened')
-          socket.close(CLOSE_POLICY, 'the channel could not be opened')
+          shut(socket, CLOSE_POLICY, 'the channel could not be opened')
         })
       })
       socket.on('close', () => {
@@ -254,12 +254,17 @@ export function holdSessions(host: Host): LiveSessions {
       const sockets = [...held.values()].flatMap((live) => Object.values(live.ends).map(({ socket }) => socket))
       held.clear()
       for (const socket of sockets) {
-        socket.resume()
-        socket.close(CLOSE_GOING_AWAY, 'the server stops; the session can be resumed')
+        shut(socket, CLOSE_GOING_AWAY, 'the server stops; the session can be resumed')
         host.clock.after(FAREWELL_MS, () => socket.terminate())
       }
     },
   }
+}
+
+/** A socket that is not read would never see its peer's half of the farewell. */
+function shut(socket: WebSocket, code: number, reason: string): void {
+  socket.resume()
+  socket.close(code, reason)
 }
 
 const lineOf = (socket: WebSocket): Line => ({
