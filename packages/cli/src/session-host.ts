@@ -1,0 +1,38 @@
+/** What session-client.ts needs, as Node has it. */
+import { hash, randomUUID } from 'node:crypto'
+import { WebSocket } from 'ws'
+import type { ClientHost } from './session-client.ts'
+
+const HANDSHAKE_TIMEOUT_MS = 15_000
+
+/** `ca`: certificates to trust instead of the system's. */
+export const nodeHost = (ca: string | undefined): ClientHost => ({
+  dial(url, events) {
+    const socket = new WebSocket(url, {
+      perMessageDeflate: false,
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      ...(ca === undefined ? {} : { ca }),
+    })
+    socket.on('open', events.open)
+    socket.on('message', events.message)
+    socket.on('error', () => {}) // 'close' follows
+    socket.on('close', events.closed)
+    return {
+      send: (data) => socket.send(data),
+      close() {
+        socket.close(1000)
+        setTimeout(() => socket.terminate(), 1000).unref()
+      },
+      pause: () => socket.pause(),
+      resume: () => socket.resume(),
+    }
+  },
+  sha256: (data) => hash('sha256', data, 'hex'),
+  newId: randomUUID,
+  wallClock: Date.now,
+  steadyClock: () => performance.now(),
+  after(milliseconds, action) {
+    const timer = setTimeout(action, milliseconds)
+    return () => clearTimeout(timer)
+  },
+})
