@@ -1,6 +1,6 @@
 // Installs what is missing, so that `npm start` and `npm test` work in a fresh clone. Does nothing when it is all there.
 import { spawnSync } from 'node:child_process'
-import { existsSync, statSync } from 'node:fs'
+import { existsSync, statSync, utimesSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -12,8 +12,13 @@ export function ensureDependencies() {
   const installed = `${root}/node_modules/.package-lock.json`
   if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(`${root}/package-lock.json`).mtimeMs) return
   console.log('Installing dependencies (once)…')
-  const npm = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: root, stdio: 'inherit' })
-  if (npm.status !== 0) fail('npm ci failed; its messages are above')
+  // Not `npm ci`, which first removes all that is there, also from under a server that runs from this folder.
+  const args = ['install', '--no-save', '--include=dev', '--include=optional', '--no-audit', '--no-fund']
+  const npm = spawnSync('npm', [...args, '--loglevel=error'], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
+  if (npm.error) fail(`npm cannot be run (${npm.error.code}); it comes with Node`)
+  if (npm.status !== 0) fail('npm install failed; its messages are above')
+  const now = new Date()
+  utimesSync(installed, now, now)
 }
 
 function fail(message) {
