@@ -1,0 +1,189 @@
+import type { SSM } from '@aws-sdk/client-ssm'
+import { eventually, REGION, startTestbed } from '@musterbook/testbed'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { clientOf } from '../contract/simulated-node.ts'
+import { type Crossing, crossing, type OfficialAgent, officialAgent, whyNot } from './official-agent.ts'
+
+const reason = whyNot()
+const MINUTES = 60_000
+
+if (reason) describe.skip(`the official agent: ${reason}`, () => it('is not here', () => {}))
+else
+  describe('the official agent', { timeout: 3 * MINUTES }, () => {
+    let testbed: Awaited<ReturnType<typeof startTestbed>>
+    let second: Awaited<ReturnType<typeof testbed.another>>
+    let door: Crossing
+    let ssm: SSM
+    let agent: OfficialAgent
+    let nodeId: string
+
+    beforeAll(async () => {
+      testbed = await startTestbed()
+      ssm = clientOf(testbed, await testbed.account())
+      second = await testbed.another()
+      door = await crossing(Number(new URL(second.nodeEndpoint).port))
+    }, MINUTES)
+
+    afterAll(async () => {
+      await agent?.[Symbol.asyncDispose]()
+      await door?.[Symbol.asyncDispose]()
+      await second?.[Symbol.asyncDispose]()
+      await testbed?.[Symbol.asyncDispose]()
+    }, MINUTES)
+
+    const explained = async (what: string, ask: () => Promise<boolean | undefined>, deadline = MINUTES) =>
+      eventually(what, ask, deadline).catch(async (error) => {
+        throw new Error(`${what}: ${(await agent.log()).split('\n').slice(-60).join('\n')}`, { cause: error })
+      })
+
+    const connected = (status: string) =>
+      explained(
+        `the agent is ${status}`,
+        async () => (await ssm.getConnectionStatus({ Target: nodeId })).Status === status,
+      )
+
+    async function shell(...commands: string[]) {
+      const input = { DocumentName: 'AWS-RunShellScript', InstanceIds: [nodeId], Parameters: { commands } }
+      return (await ssm.sendCommand(input)).Command?.CommandId ?? ''
+    }
+    const stands = (CommandId: string, ...wanted: string[]) =>
+      explained(`${CommandId} is ${wanted}`, async () => {
+        const { CommandInvocations } = await ssm.listCommandInvocations({ CommandId })
+        return wanted.includes(CommandInvocations?.[0]?.StatusDetails ?? '')
+      })
+    const shown = (CommandId: string) => ssm.getCommandInvocation({ CommandId, InstanceId: nodeId })
+
+    it('registers with an activation and is Online', async () => {
+      const { ActivationId: id = '', ActivationCode: code = '' } = await ssm.createActivation({ IamRole: 'node' })
+      const all = { ssm: door.endpoint, mds: door.endpoint, mgs: door.endpoint }
+      agent = await officialAgent({ ...all, region: REGION, caFile: testbed.caFile })
+      nodeId = await agent.register({ id, code })
+      expect(nodeId).toMatch(/^mi-[0-9a-f]{17}$/)
+      agent.start()
+      await explained('the agent is Online', async () => {
+        const { InstanceInformationList } = await ssm.describeInstanceInformation({})
+        const [found] = InstanceInformationList ?? []
+        expect(found?.InstanceId).toBe(nodeId)
+        return found?.PingStatus === 'Online' && found.ComputerName !== undefined
+      })
+      await connected('connected')
+      const { InstanceInformationList } = await ssm.describeInstanceInformation({})
+      expect(InstanceInformationList?.[0]).toMatchObject({
+        PlatformType: 'Linux',
+        AgentVersion: expect.stringMatching(/^3\./),
+      })
+    })
+
+    it('runs a command and reports output and exit code', async () => {
+      const CommandId = await shell('echo hello', 'echo careful >&2', 'exit 3')
+      await stands(CommandId, 'Failed')
+      expect(await shown(CommandId)).toMatchObject({ ResponseCode: 3, StandardOutputContent: 'hello\n' })
+      expect((await shown(CommandId)).StandardErrorContent).toContain('careful')
+    })
+
+    it('runs a document of two steps, whose results come one by one', async () => {
+      const step = (name: string) => ({ action: 'aws:runShellScript', name, inputs: { runCommand: [`echo ${name}`] } })
+      const Content = JSON.stringify({ schemaVersion: '2.2', mainSteps: [step('first'), step('second')] })
+      await ssm.createDocument({ Name: 'TwoSteps', Content, DocumentType: 'Command', DocumentFormat: 'JSON' })
+      const { Command } = await ssm.sendCommand({ DocumentName: 'TwoSteps', InstanceIds: [nodeId] })
+      const CommandId = Command?.CommandId ?? ''
+      await stands(CommandId, 'Success')
+      for (const PluginName of ['first', 'second'])
+        await explained(`${PluginName} is there`, async () => {
+          const found = await ssm.getCommandInvocation({ CommandId, InstanceId: nodeId, PluginName })
+          return found.StandardOutputContent === `${PluginName}\n`
+        })
+    })
+
+    it('cancels a command that runs', async () => {
+      const CommandId = await shell('echo begun; sleep 300')
+      await stands(CommandId, 'InProgress')
+      await ssm.cancelCommand({ CommandId })
+      await stands(CommandId, 'Cancelled')
+      expect(await shown(CommandId)).toMatchObject({ Status: 'Cancelled' })
+    })
+
+    it('says nothing of a queued command that is cancelled: it is taken for cancelled after a minute', async () => {
+      const busy = await Promise.all(Array.from({ length: 5 }, () => shell('sleep 300')))
+      for (const CommandId of busy) await stands(CommandId, 'InProgress')
+      const queued = await shell('echo never')
+      await stands(queued, 'InProgress')
+      await ssm.cancelCommand({ CommandId: queued })
+      await stands(queued, 'Cancelling')
+      await explained('the cancellation is taken', async () => {
+        const rows = await testbed.server.ground.sql`
+          select 1 from command_invocations where command_id = ${queued} and cancel_taken_at is not null`
+        return rows.length === 1
+      })
+      testbed.clock.advance(61_000)
+      await stands(queued, 'Cancelled')
+      for (const CommandId of busy) await ssm.cancelCommand({ CommandId })
+      for (const CommandId of busy) await stands(CommandId, 'Cancelled')
+    })
+
+    it('is given more than it can queue, and gets to all of it', async () => {
+      const all = await Promise.all(Array.from({ length: 13 }, (_, at) => shell(`sleep 1; echo ${at}`)))
+      for (const [at, CommandId] of all.entries()) {
+        await stands(CommandId, 'Success')
+        expect(await shown(CommandId)).toMatchObject({ StandardOutputContent: `${at}\n` })
+      }
+    })
+
+    it('survives a restart of the server: it reports what it ran meanwhile and takes what was sent', async () => {
+      const running = await shell('sleep 4; echo through')
+      await stands(running, 'InProgress')
+      door.cut()
+      await second[Symbol.asyncDispose]()
+      await connected('notconnected')
+      const meanwhile = await shell('echo meanwhile')
+      await second.server.work.settle().catch(() => {})
+      second = await testbed.another()
+      door.lead(Number(new URL(second.nodeEndpoint).port))
+      await connected('connected')
+      await stands(meanwhile, 'Success')
+      await stands(running, 'Success')
+      expect(await shown(running)).toMatchObject({ StandardOutputContent: 'through\n' })
+    })
+
+    it('sends a reply that was not acknowledged again when it starts anew', async () => {
+      const CommandId = await shell('sleep 6; echo kept')
+      await stands(CommandId, 'InProgress')
+      door.cut()
+      await explained('the replies lie on its disk', async () => {
+        const { readdir } = await import('node:fs/promises')
+        return (await readdir(agent.file(nodeId, 'replies_mgs')).catch(() => [])).length > 0
+      })
+      await agent.kill()
+      door.lead(Number(new URL(second.nodeEndpoint).port))
+      agent.start()
+      await stands(CommandId, 'Success')
+      expect(await shown(CommandId)).toMatchObject({ StandardOutputContent: 'kept\n' })
+    })
+
+    it('works over ec2messages alone when it gets no control channel', async () => {
+      await agent[Symbol.asyncDispose]()
+      const { ActivationId: id = '', ActivationCode: code = '' } = await ssm.createActivation({ IamRole: 'node' })
+      const mgs = 'https://127.0.0.1:1' // nobody listens there
+      agent = await officialAgent({
+        ssm: door.endpoint,
+        mds: door.endpoint,
+        mgs,
+        region: REGION,
+        caFile: testbed.caFile,
+      })
+      nodeId = await agent.register({ id, code })
+      agent.start()
+      await explained('the agent is Online', async () => {
+        const Filters = [{ Key: 'InstanceIds', Values: [nodeId] }]
+        const { InstanceInformationList } = await ssm.describeInstanceInformation({ Filters })
+        return InstanceInformationList?.[0]?.PingStatus === 'Online'
+      })
+      const CommandId = await shell('echo polled; exit 4')
+      await stands(CommandId, 'Failed')
+      expect(await shown(CommandId)).toMatchObject({ ResponseCode: 4, StandardOutputContent: 'polled\n' })
+      const long = await shell('sleep 300')
+      await stands(long, 'InProgress')
+      await ssm.cancelCommand({ CommandId: long })
+      await stands(long, 'Cancelled')
+    })
+  })
