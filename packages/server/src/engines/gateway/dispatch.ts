@@ -9,6 +9,7 @@ import type { ServiceName } from '../../contract/types.ts'
 import { anonymous } from '../../platform/caller.ts'
 import type { Access, Authorizer, Observation, Observer } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
+import { sqlState } from '../../platform/database.ts'
 import { AwsError } from '../../platform/errors.ts'
 import type { Logger } from '../../platform/log.ts'
 import type { Registry } from '../../platform/registry.ts'
@@ -89,7 +90,7 @@ async function answer(
     output = await operation.handle(context, input)
     return call.answer(model, output, gate.strict)
   } catch (error) {
-    failure = error instanceof AwsError ? error : internal(gate, request, error)
+    failure = error instanceof AwsError ? error : (unstorable(gate, request, error) ?? internal(gate, request, error))
     if (gate.strict && failure.name !== 'InternalServerError') assertModelled(model, failure.name)
     throw failure
   } finally {
@@ -131,6 +132,25 @@ export async function authorize(
     const refusal = await gate.authorizer.decide(context.caller, { ...one, action: one.action ?? action }, context)
     if (refusal !== undefined) throw new AwsError('AccessDeniedException', refusal)
   }
+}
+
+/**
+ * Values that no column holds: NUL in a text, a number or a moment out of range. Operations check what they know to check;
+ * this is the net below them, since nothing that a client sends may be called a defect of the server.
+ */
+function unstorable(gate: Dispatch, request: Request, error: unknown): AwsError | undefined {
+  const wrong = UNSTORABLE[sqlState(error) ?? '']
+  if (wrong === undefined) return undefined
+  gate.log.warn({ requestId: request.requestId, target: request.target }, `the request holds ${wrong}`)
+  return new AwsError('ValidationException', `The request holds ${wrong}.`)
+}
+
+/** By SQLSTATE. */
+const UNSTORABLE: Record<string, string> = {
+  '22003': 'a number that is out of range',
+  '22008': 'a date that is out of range',
+  '22021': 'a NUL character, which cannot be stored',
+  '22P05': 'a NUL character, which cannot be stored',
 }
 
 function internal(gate: Dispatch, request: Request, error: unknown): AwsError {

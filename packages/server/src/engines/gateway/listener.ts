@@ -100,6 +100,7 @@ export async function listen(options: ListenOptions, doors: Doors): Promise<List
     keepAliveTimeout: limits.keepAliveMs,
     connectionsCheckingInterval: limits.checkEveryMs,
     maxHeaderSize: limits.headerBytes,
+    requireHostHeader: false, // its absence is a matter of the signature, answered with a request id
   }
   const plain = createServer(timing)
   const tls =
