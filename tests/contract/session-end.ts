@@ -50,10 +50,7 @@ export async function startSession(
       ready: (ready) => {
         session = ready
       },
-      output: (bytes) => {
-        chunks.push(Buffer.from(bytes))
-        return true
-      },
+      output: (bytes) => void chunks.push(Buffer.from(bytes)),
       error: (bytes) => void errors.push(Buffer.from(bytes)),
       exitCode: (code) => {
         exitCode = code

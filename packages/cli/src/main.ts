@@ -6,6 +6,11 @@ import { help } from './help.ts'
 const STARTED = Date.now() - process.uptime() * 1000
 
 async function main(args: string[]): Promise<void> {
+  // Sessions take a node and words of their own, which the table of settings does not know.
+  if (args[0] === 'session' || args[0] === 'forward' || args[0] === 'sessions') {
+    const { runSessionCommand } = await import('./sessions.ts')
+    return runSessionCommand(args)
+  }
   const config = readConfig(args)
   switch (config.command) {
     case 'help':

@@ -82,8 +82,7 @@ export interface SessionKey {
 export interface SessionEvents {
   /** The session's type is known and input is taken. `agentVersion` is empty for a shell that shook no hands. */
   ready(session: { sessionType: string; properties: JsonValue; agentVersion: string }): void
-  /** False: not now; `retry` says when. */
-  output(bytes: Uint8Array): boolean
+  output(bytes: Uint8Array): void
   error(bytes: Uint8Array): void
   exitCode(code: number): void
   /** Words of the agent for the person at the client. */
@@ -111,8 +110,9 @@ export interface SessionClient {
   write(bytes: Uint8Array): boolean
   resize(size: TerminalSize): void
   flag(flag: keyof typeof STREAM_FLAG): void
-  /** Offers again what `output` refused. */
-  retry(): void
+  /** Stops taking frames while whoever gets the output is slow; what is under way then waits at the relay. */
+  pause(): void
+  resume(): void
   /** Leaves without a word: the session ends when nobody comes back. */
   close(): void
 }
@@ -261,7 +261,8 @@ export function openSession(options: SessionOptions): SessionClient {
       case PAYLOAD_TYPE.Output:
         // An agent that shakes no hands has a shell.
         if (!request) begin()
-        return events.output(plain)
+        events.output(plain)
+        return true
       case PAYLOAD_TYPE.StdErr:
         events.error(plain)
         return true
@@ -330,7 +331,8 @@ export function openSession(options: SessionOptions): SessionClient {
     },
     resize: (size) => void send(PAYLOAD_TYPE.Size, buildSize(size)),
     flag: (flag) => void send(PAYLOAD_TYPE.Flag, buildFlag(flag)),
-    retry: () => receiver.drain(deliver),
+    pause: () => socket?.pause?.(),
+    resume: () => socket?.resume?.(),
     close() {
       if (over) return
       over = true

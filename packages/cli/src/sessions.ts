@@ -1,0 +1,214 @@
+/**
+ * `musterbook session <node>`, `musterbook forward <node> --local 8080 [--remote host:port | --port n]`: sessions for
+ * machines without session-manager-plugin. Credentials are those of the environment, or of the data folder.
+ */
+import { readFile } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { type Credentials, call } from './client.ts'
+import { ConfigError } from './config.ts'
+import { forwardPort } from './port-forward.ts'
+import { openSession, type SessionOptions } from './session-client.ts'
+import { nodeHost } from './session-host.ts'
+
+export const SESSION_HELP = `musterbook session <node> [--document name] [--parameters json] [--reason text]
+    a shell on the node; with a document, what that document starts
+musterbook forward <node> --local port (--port port | --remote host:port)
+    a local port that leads to a port of the node, or to a host that the node can reach
+All take --data folder, --endpoint url, --region name and --ca file; AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY stand in for what is not given, and then the file env of the data folder.
+`
+
+interface Access {
+  endpoint: string
+  region: string
+  credentials: Credentials
+  ca: string | undefined
+}
+
+interface Started {
+  SessionId: string
+  TokenValue: string
+  StreamUrl: string
+}
+
+export async function runSessionCommand([command = '', ...rest]: string[]): Promise<void> {
+  const { values, positionals } = readArguments(rest)
+  const [node] = positionals
+  if (values.help || node === undefined) {
+    process.stdout.write(SESSION_HELP)
+    if (!values.help) process.exitCode = 1
+    return
+  }
+  const access = await readAccess(values)
+  if (command === 'session') await shell(access, node, values)
+  else if (command === 'forward') await forward(access, node, values)
+  else throw new ConfigError(`musterbook ${command}: there is no such command`)
+}
+
+function readArguments(args: string[]) {
+  const text = { type: 'string' } as const
+  try {
+    return parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        data: text,
+        endpoint: text,
+        region: text,
+        ca: text,
+        document: text,
+        parameters: text,
+        reason: text,
+        local: text,
+        port: text,
+        remote: text,
+        help: { type: 'boolean' },
+      },
+    })
+  } catch (error) {
+    throw new ConfigError(error instanceof Error ? error.message : String(error))
+  }
+}
+
+type Values = ReturnType<typeof readArguments>['values']
+
+async function readAccess(values: Values): Promise<Access> {
+  const { env } = process
+  const data =
+    values.data ??
+    env.MUSTERBOOK_DATA ??
+    (process.getuid?.() === 0 ? '/var/lib/musterbook' : join(homedir(), '.local/share/musterbook'))
+  const file = await readFile(join(data, 'env'), 'utf8').catch(() => '')
+  const own = (name: string) => new RegExp(`^export ${name}='([^']*)'$`, 'm').exec(file)?.[1]
+  const accessKeyId = env.AWS_ACCESS_KEY_ID ?? own('AWS_ACCESS_KEY_ID')
+  const secretAccessKey = env.AWS_SECRET_ACCESS_KEY ?? own('AWS_SECRET_ACCESS_KEY')
+  const endpoint = values.endpoint ?? env.AWS_ENDPOINT_URL ?? own('AWS_ENDPOINT_URL')
+  if (!accessKeyId || !secretAccessKey || !endpoint)
+    throw new ConfigError(
+      `no control plane is known: name its data folder with --data, or set AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
+    )
+  const ca = values.ca ?? env.SSL_CERT_FILE ?? join(data, 'ca.pem')
+  return {
+    endpoint,
+    region: values.region ?? env.AWS_REGION ?? env.AWS_DEFAULT_REGION ?? own('AWS_REGION') ?? 'us-east-1',
+    credentials: { accessKeyId, secretAccessKey },
+    ca: await readFile(ca, 'utf8').catch(() => undefined),
+  }
+}
+
+async function start(access: Access, input: object): Promise<Omit<SessionOptions, 'events'>> {
+  const { endpoint, region, credentials, ca } = access
+  const { SessionId, TokenValue, StreamUrl } = await call<Started>(endpoint, region, credentials, 'StartSession', input)
+  return {
+    host: nodeHost(ca),
+    sessionId: SessionId,
+    token: TokenValue,
+    streamUrl: StreamUrl,
+    resume: async () =>
+      (await call<Partial<Started>>(endpoint, region, credentials, 'ResumeSession', { SessionId })).TokenValue,
+  }
+}
+
+const terminate = ({ endpoint, region, credentials }: Access, SessionId: string) =>
+  call(endpoint, region, credentials, 'TerminateSession', { SessionId }).catch(() => {})
+
+/** The terminal is raw while the session lasts, and as it was when it ends, however it ends. */
+async function shell(access: Access, node: string, values: Values): Promise<void> {
+  const options = await start(access, {
+    Target: node,
+    DocumentName: values.document,
+    Parameters: values.parameters === undefined ? undefined : parametersOf(values.parameters),
+    Reason: values.reason,
+  })
+  const { stdin, stdout, stderr } = process
+  const restore = () => {
+    if (stdin.isTTY) stdin.setRawMode(false)
+    stdin.pause()
+  }
+  const reason = await new Promise<string>((resolve) => {
+    const client = openSession({
+      ...options,
+      events: {
+        ready: () => resize(),
+        output(bytes) {
+          if (stdout.write(bytes)) return
+          client.pause()
+          stdout.once('drain', () => client.resume())
+        },
+        error: (bytes) => void stderr.write(bytes),
+        exitCode: (code) => {
+          process.exitCode = code & 0xff
+        },
+        notice: (text) => void stderr.write(`${text}\r\n`),
+        flag: () => {},
+        writable: () => void stdin.resume(),
+        ended: resolve,
+      },
+    })
+    function resize(): void {
+      if (stdout.columns && stdout.rows) client.resize({ cols: stdout.columns, rows: stdout.rows })
+    }
+    stdout.on('resize', resize)
+    if (stdin.isTTY) stdin.setRawMode(true)
+    stdin.on('data', (bytes: Buffer) => {
+      if (!client.write(bytes)) stdin.pause()
+    })
+    for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const)
+      process.once(signal, () => {
+        void terminate(access, options.sessionId).then(() => resolve(`The session was ended by ${signal}.`))
+      })
+  }).finally(restore)
+  if (reason !== '') stderr.write(`\n${reason}\n`)
+}
+
+function parametersOf(json: string): unknown {
+  try {
+    return JSON.parse(json)
+  } catch {
+    throw new ConfigError(`--parameters takes JSON such as '{"command":["uptime"]}'`)
+  }
+}
+
+async function forward(access: Access, node: string, values: Values): Promise<void> {
+  const options = await start(access, { Target: node, ...targetOf(values) })
+  const forwarded = await forwardPort({
+    ...options,
+    localHost: '127.0.0.1',
+    localPort: portOf('--local', values.local ?? '0', 0),
+    unreachable: () => void process.stderr.write('The node cannot reach the target.\n'),
+  })
+  process.stdout.write(
+    `127.0.0.1:${forwarded.port} leads to ${values.remote ?? `port ${values.port}`} through ${node}\n`,
+  )
+  for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const) process.once(signal, () => forwarded.close())
+  const reason = await forwarded.ended
+  await terminate(access, options.sessionId)
+  if (reason !== '') process.stderr.write(`${reason}\n`)
+}
+
+function targetOf({ remote, port, local }: Values) {
+  const localPortNumber = [local ?? '0']
+  if (remote !== undefined) {
+    const colon = remote.lastIndexOf(':')
+    const host = remote.slice(0, colon).replace(/^\[|\]$/g, '')
+    const portNumber = String(portOf('--remote', remote.slice(colon + 1), 1))
+    if (colon < 1 || host === '') throw new ConfigError('--remote takes host:port')
+    return {
+      DocumentName: 'AWS-StartPortForwardingSessionToRemoteHost',
+      Parameters: { host: [host], portNumber: [portNumber], localPortNumber },
+    }
+  }
+  if (port === undefined) throw new ConfigError('forward takes --port or --remote')
+  return {
+    DocumentName: 'AWS-StartPortForwardingSession',
+    Parameters: { portNumber: [String(portOf('--port', port, 1))], localPortNumber },
+  }
+}
+
+function portOf(flag: string, text: string, least: number): number {
+  const port = Number(text)
+  if (!Number.isInteger(port) || port < least || port > 65_535) throw new ConfigError(`${flag} takes a port number`)
+  return port
+}
