@@ -65,14 +65,22 @@ function findTexts(shape: StringShape): string[] {
   if (pattern === undefined) return ['a', 'b', 'c'].map((letter) => letter.repeat(Math.min(max, Math.max(min, 3))))
   const matches = javaPattern(pattern)
   const fits = (text: string) => matches.test(text) && [...text].length >= min && [...text].length <= max
-  const plain = ['abc', 'all', '123456789012', 'key-1'].filter(fits)
+  const shortest = ['a', 'b', 'A', 'B'].map((letter) => letter.repeat(Math.max(min, 1)))
+  const plain = ['abc', 'all', '123456789012', 'key-1', ...shortest].filter(fits)
   return [...new Set([...plain, ...generated(pattern).filter(fits)])]
 }
 
 function generated(pattern: string): string[] {
   // fast-check cannot make texts for lookaheads and inline flags; the plain texts above fit those.
-  if (/\(\?[!=i]/.test(pattern)) return []
+  if (/\(\?[!=is]/.test(pattern)) return []
   return fc.sample(fc.stringMatching(new RegExp(`^(?:${pattern})$`)), { numRuns: 50, seed: 1 })
+}
+
+/** A text that breaks a shape's pattern, or undefined where the pattern takes anything. */
+export function offending({ pattern }: StringShape): string | undefined {
+  if (pattern === undefined) return undefined
+  const matches = javaPattern(pattern)
+  return ['\n', '\u0001', '\ud800', ''].find((text) => !matches.test(text))
 }
 
 /** Valid JSON values of a shape: optional members come and go. */

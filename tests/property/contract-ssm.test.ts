@@ -5,7 +5,7 @@ import { ContractError, decode, encode, REDACTED, redact } from '../../packages/
 import limits from '../../packages/server/src/contract/limits/ssm.json' with { type: 'json' }
 import { findOperation, operationNames, serviceNames } from '../../packages/server/src/contract/model.ts'
 import type { OperationModel, Shape, StringShape } from '../../packages/server/src/contract/shape.ts'
-import { type Json, mapOf, replaced, type Site, sample, sites, valid } from './contract-samples.ts'
+import { type Json, mapOf, offending, replaced, type Site, sample, sites, valid } from './contract-samples.ts'
 
 const operations = serviceNames().flatMap((service) =>
   operationNames(service).map((name) => [name, findOperation(service, name) as OperationModel] as const),
@@ -129,8 +129,9 @@ describe.each(operations)('%s', (_name, operation) => {
         const result = outcome(operation, replaced(input, keys, '\u0001'))
         expect(message(result)).toContain(`Member must satisfy enum value set: [${shape.values.join(', ')}]`)
       }
-      if (shape.pattern !== undefined && !shape.pattern.includes('[\\s\\S]*')) {
-        const result = outcome(operation, replaced(input, keys, '\n'))
+      const text = offending(shape)
+      if (text !== undefined) {
+        const result = outcome(operation, replaced(input, keys, text))
         expect(message(result)).toContain(`Member must satisfy regular expression pattern: ${shape.pattern}`)
       }
     }
