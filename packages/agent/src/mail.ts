@@ -9,15 +9,18 @@ import {
   buildAgentJobAck,
   CANCEL_COMMAND_TOPIC,
   CONTROL_MESSAGE,
+  OUTPUT_MESSAGE,
   parseAgentJob,
   parseAgentJobReplyAck,
   parseCancelCommandPayload,
   parseJobId,
+  parseOutputAck,
   parseSendCommandPayload,
   SEND_COMMAND_TOPIC,
   topicKind,
 } from '@musterbook/wire'
 import { isCommandId } from './inbox.ts'
+import type { LiveOutput } from './live-output.ts'
 import { type Log, reason } from './log.ts'
 import { type Outbox, replyId, type SendMessage } from './outbox.ts'
 import { documentReply } from './reply-payload.ts'
@@ -27,6 +30,7 @@ export interface MailOptions {
   instanceId: string
   runner: Runner
   outbox: Outbox
+  output: LiveOutput
   send: SendMessage
   log: Log
 }
@@ -47,6 +51,8 @@ async function handle(options: MailOptions, message: AgentMessage): Promise<void
       return receiveJob(options, message)
     case CONTROL_MESSAGE.agentJobReplyAck:
       return options.outbox.acknowledged(parseAgentJobReplyAck(message.payload).acknowledgedMessageId)
+    case OUTPUT_MESSAGE.outputAck:
+      return options.output.acknowledged(parseOutputAck(message.payload))
     default:
       options.log.debug('message of an unknown type', { messageType: message.messageType })
   }

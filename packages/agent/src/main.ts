@@ -9,6 +9,7 @@ import { writeDurably } from './durable-files.ts'
 import { createHealth } from './health.ts'
 import { type Identity, registered } from './identity.ts'
 import { forgetOld } from './inbox.ts'
+import { createLiveOutput } from './live-output.ts'
 import { createLog, type Log, reason } from './log.ts'
 import { receiveMail } from './mail.ts'
 import { openOutbox, type SendMessage } from './outbox.ts'
@@ -83,7 +84,8 @@ async function work(
   const credentials = createRoleCredentials(identity, folder, transport, log)
   const send: SendMessage = (type, messageId, payload) => channel.send(type, messageId, payload)
   const outbox = await openOutbox(folder.replies, send, log)
-  const runner = await createRunner(settings, folder, outbox, log, signal)
+  const output = createLiveOutput(send, log)
+  const runner = await createRunner(settings, folder, outbox, output, log, signal)
   const health = createHealth({
     instanceId,
     everySeconds: settings.healthSeconds,
@@ -91,7 +93,7 @@ async function work(
     refused: credentials.renewSoon,
     log,
   })
-  const mail = receiveMail({ instanceId, runner, outbox, send, log })
+  const mail = receiveMail({ instanceId, runner, outbox, output, send, log })
   const { sessionUser } = settings
   const sessions = createSessions({ transport, credentials: credentials.current, instanceId, sessionUser, log }, send)
   const channel = createControlChannel({
@@ -100,6 +102,7 @@ async function work(
     credentials: credentials.current,
     opened() {
       health.channelOpened()
+      output.channelOpened()
       outbox.sendDue(true).catch((error) => log.error('replies not sent', { reason: reason(error) }))
     },
     received(message) {
@@ -116,6 +119,7 @@ async function work(
   const hadCredentials = await Promise.race([credentials.ready.then(() => true), Promise.resolve(false)])
   if (hadCredentials) await talking
   await Promise.all([runner.stopped(), sessions.stopped()])
+  output.close()
   resending()
   tidying()
 }

@@ -9,6 +9,7 @@ import type { DataFolder } from './data-folder.ts'
 import { isMissing, writeDurably } from './durable-files.ts'
 import { followRun } from './execution.ts'
 import { isKnown, type Job, makeCurrent, makeDone, putPending, readJobs } from './inbox.ts'
+import type { LiveOutput } from './live-output.ts'
 import { type Log, reason } from './log.ts'
 import {
   lastRun,
@@ -45,6 +46,7 @@ export async function createRunner(
   settings: Settings,
   folder: DataFolder,
   outbox: Outbox,
+  output: LiveOutput,
   log: Log,
   signal: AbortSignal,
 ): Promise<Runner> {
@@ -101,6 +103,7 @@ export async function createRunner(
       const trace = `the document asked for more than ${MOST_RUNS} runs`
       return finish(job, at, { run, status: 'Failed', trace, steps: 0 })
     }
+    output.follow(job.jobId, at)
     const end = await follow(job, at, run)
     if (end === undefined) return
     if (end.status !== 'SuccessAndReboot') return finish(job, at, end)
@@ -110,13 +113,17 @@ export async function createRunner(
 
   function follow(job: Job, at: Orchestration, run: number): Promise<RunResult | undefined> {
     const { executorCommand, dataFolder } = settings
-    const report: Parameters<typeof followRun>[0]['report'] = async (result, soFar) =>
-      post(job, `step-${result.index}-${result.run}`, await stepReply(at, result, soFar))
+    const report: Parameters<typeof followRun>[0]['report'] = async (result, soFar) => {
+      await output.flushed(job.jobId)
+      await post(job, `step-${result.index}-${result.run}`, await stepReply(at, result, soFar))
+    }
     return followRun({ at, commandId: job.commandId, run, dataFolder, executorCommand, report }, signal)
   }
 
   async function finish(job: Job, at: Orchestration, end: RunResult): Promise<void> {
+    await output.flushed(job.jobId)
     await post(job, 'final', await finalReply(at, end, await readStepResults(at)))
+    output.ended(job.jobId)
     await makeDone(folder, job.commandId)
     log.info('document ended', { commandId: job.commandId, status: end.status })
   }

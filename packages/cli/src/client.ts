@@ -1,6 +1,9 @@
 /** Calls the control plane as any client does: signed, over the public door. */
 import { createHmac, hash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { millisToAmzDate, sign } from '@musterbook/wire'
+import { ConfigError } from './config.ts'
 
 export interface Credentials {
   accessKeyId: string
@@ -11,24 +14,51 @@ const sha256 = (data: string | Uint8Array) => hash('sha256', data, 'hex')
 const hmac = (key: Uint8Array | string, data: string) => createHmac('sha256', key).update(data).digest()
 
 /** One operation of Systems Manager. Throws an Error with AWS's words. */
-export async function call<Answer>(
+export function call<Answer>(
   endpoint: string,
   region: string,
   credentials: Credentials,
   operation: string,
   input: object,
 ): Promise<Answer> {
-  const url = new URL(endpoint)
-  const body = JSON.stringify(input)
   const headers: [string, string][] = [
-    ['host', url.host],
     ['content-type', 'application/x-amz-json-1.1'],
     ['x-amz-target', `AmazonSSM.${operation}`],
   ]
+  return signedPost({ endpoint, region, credentials, path: '/', name: operation, headers }, input)
+}
+
+/** A route of the control plane's own. Throws an Error with its words. */
+export function post<Answer>(
+  endpoint: string,
+  region: string,
+  credentials: Credentials,
+  path: string,
+  input: object,
+): Promise<Answer> {
+  const headers: [string, string][] = [['content-type', 'application/json']]
+  return signedPost({ endpoint, region, credentials, path, name: path, headers }, input)
+}
+
+interface Question {
+  endpoint: string
+  region: string
+  credentials: Credentials
+  path: string
+  /** What a refusal is told of. */
+  name: string
+  headers: [string, string][]
+}
+
+async function signedPost<Answer>(question: Question, input: object): Promise<Answer> {
+  const { region, credentials, path, name } = question
+  const url = new URL(path, question.endpoint)
+  const body = JSON.stringify(input)
+  const headers: [string, string][] = [['host', url.host], ...question.headers]
   const amzDate = millisToAmzDate(Date.now())
   const request = {
     method: 'POST',
-    path: '/',
+    path,
     query: '',
     headers,
     payloadHash: sha256(body),
@@ -40,6 +70,33 @@ export async function call<Answer>(
   const answer = await fetch(url, { method: 'POST', headers: [...headers.slice(1), ...added], body })
   const text = await answer.text()
   if (answer.ok) return JSON.parse(text) as Answer
-  const { __type, message, Message } = JSON.parse(text) as Record<string, string>
-  throw new Error(`${operation} was refused: ${__type} ${message ?? Message ?? ''}`)
+  throw new Error(`${name} was refused: ${wordsOf(text)}`)
+}
+
+/** Operations refuse in JSON, routes in XML. */
+function wordsOf(text: string): string {
+  try {
+    const { __type, message, Message } = JSON.parse(text) as Record<string, string>
+    return `${__type} ${message ?? Message ?? ''}`
+  } catch {
+    return text
+      .replace(/<\/?[A-Za-z]+>/g, ' ')
+      .trim()
+      .slice(0, 500)
+  }
+}
+
+/** The endpoint and the root credentials, from the file that `serve` wrote. */
+export async function readEnvironment(data: string): Promise<{ endpoint: string; credentials: Credentials }> {
+  const path = join(data, 'env')
+  const text = await readFile(path, 'utf8').catch(() => {
+    throw new ConfigError(
+      `${path} cannot be read: start the control plane on this machine first, or name its data folder with --data`,
+    )
+  })
+  const value = (name: string) => new RegExp(`^export ${name}='([^']*)'$`, 'm').exec(text)?.[1] ?? ''
+  return {
+    endpoint: value('AWS_ENDPOINT_URL'),
+    credentials: { accessKeyId: value('AWS_ACCESS_KEY_ID'), secretAccessKey: value('AWS_SECRET_ACCESS_KEY') },
+  }
 }

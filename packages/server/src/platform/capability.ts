@@ -19,6 +19,8 @@ export interface Access {
   resources: string[]
   /** Condition keys of the request beyond the global ones. */
   keys?: Record<string, string | string[]>
+  /** Condition keys of each resource by its ARN, such as its tags; asked only where the caller's policies mention tags. */
+  resourceKeys?: () => Promise<ReadonlyMap<string, Record<string, string>>>
   /** The policy of the resource itself. Root is asked about it as well: the resource may be another account's. */
   resourcePolicy?: ResourcePolicy
 }
@@ -76,7 +78,8 @@ export interface Route {
   signedFor: string | 'open'
   /** What the signer must be allowed; no resources: anybody who could sign. */
   authorize(context: Context, params: string[]): Access
-  handle(context: Context, request: RouteRequest): Promise<RouteAnswer>
+  /** undefined: it has written the answer to the response itself, and ended it. */
+  handle(context: Context, request: RouteRequest): Promise<RouteAnswer | undefined>
 }
 
 export interface RouteRequest {
@@ -171,6 +174,8 @@ export interface Choices {
   maxActivationDays: number
   /** Minutes without a sign of life after which a node without a channel is shown as ConnectionLost. */
   connectionLostMinutes: number
+  /** Our agent as one file, which machines fetch when they are enrolled; none is served where it is undefined. */
+  agentFile: string | undefined
 }
 
 /** AWS's figures; for the last, which AWS does not publish: three of the agent's pings missed. */
@@ -180,6 +185,7 @@ export const DEFAULT_CHOICES: Choices = {
   commandRetentionDays: 30,
   maxActivationDays: 30,
   connectionLostMinutes: 15,
+  agentFile: undefined,
 }
 
 /** The part of a capability that lives with one server process. */

@@ -9,6 +9,7 @@ import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import init from './migrations/0001-init.sql'
 import cancelAndOutput from './migrations/0002-cancel-and-output.sql'
+import { outputRoute, takeOutput } from './output.ts'
 import { getCommandInvocation, listCommandInvocations, listCommands } from './reading.ts'
 import { COMMANDS_WAKE, carryOut, forget, giveUp } from './reconcile.ts'
 import { takeReplies } from './replies.ts'
@@ -64,5 +65,8 @@ export const commands: Capability = {
     },
   },
   reconcilers: [carryOut, giveUp, forget],
-  start: (host) => ({ nodeMessages: takeReplies(host) }),
+  start: (host) => ({
+    nodeMessages: { ...takeReplies(host), ...takeOutput(host) },
+    routes: [outputRoute(host)],
+  }),
 }

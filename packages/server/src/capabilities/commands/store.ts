@@ -525,3 +525,107 @@ export async function deleteOldCommands(sql: Sql, before: Date, limit: number): 
     ) returning 1`
   return rows.length
 }
+
+// ------------------------------------------------------------------------------------------------------- whole output
+
+export interface OutputChunk {
+  step: string
+  stream: string
+  start: number
+  bytes: Buffer
+}
+
+/**
+ * Adds what is new of a chunk and returns how many bytes of its stream are held; undefined when there is no such
+ * invocation. Its row is locked, so that chunks of one invocation come one after the other; nobody who holds it waits for
+ * the command's row.
+ */
+export async function appendOutput(
+  sql: Sql,
+  key: InvocationKey,
+  chunk: OutputChunk,
+  maxBytes: number,
+  now: Date,
+): Promise<number | undefined> {
+  const [there] = await sql`
+    select 1 from command_invocations
+    where command_id = ${key.commandId} and node_id = ${key.nodeId} and account = ${key.account}
+      and region = ${key.region} for no key update`
+  if (!there) return undefined
+  const [held] = await sql<{ next: number; position: number }[]>`
+    select
+      coalesce((select start + length(bytes) from command_output
+        where command_id = ${key.commandId} and node_id = ${key.nodeId} and step = ${chunk.step}
+          and stream = ${chunk.stream} order by start desc limit 1), 0) as next,
+      coalesce((select position + length(bytes) from command_output
+        where command_id = ${key.commandId} and node_id = ${key.nodeId} order by position desc limit 1), 0) as position`
+  const { next, position } = held!
+  const end = chunk.start + chunk.bytes.length
+  if (chunk.start > next || end <= next) return next
+  if (position >= maxBytes) return end
+  const bytes = chunk.bytes.subarray(next - chunk.start)
+  await sql`
+    insert into command_output (command_id, node_id, position, step, stream, start, bytes, received_at)
+    values (${key.commandId}, ${key.nodeId}, ${position}, ${chunk.step}, ${chunk.stream}, ${next}, ${bytes}, ${now})`
+  return end
+}
+
+export async function readOutput(
+  sql: Sql,
+  key: InvocationKey,
+  from: number,
+  limit: number,
+): Promise<(OutputChunk & { position: number })[]> {
+  return sql<(OutputChunk & { position: number })[]>`
+    select position, step, stream, start, bytes from command_output
+    where command_id = ${key.commandId} and node_id = ${key.nodeId} and position + length(bytes) > ${from}
+      and position >= coalesce((select max(position) from command_output
+        where command_id = ${key.commandId} and node_id = ${key.nodeId} and position <= ${from}), 0)
+    order by position limit ${limit}`
+}
+
+export async function readState(
+  sql: Sql,
+  key: InvocationKey,
+): Promise<{ status: string; statusDetails: string; final: boolean } | undefined> {
+  const [row] = await sql<{ status: string; statusDetails: string; final: boolean }[]>`
+    select status, status_details as "statusDetails", completed_at is not null as final from command_invocations
+    where command_id = ${key.commandId} and node_id = ${key.nodeId} and account = ${key.account}
+      and region = ${key.region}`
+  return row
+}
+
+/** Streams that ended, that something was reported of, and that no output is here of. */
+const unkept = (sql: Sql, key: InvocationKey) => sql`
+  select s.name as step, t.stream, t.body, s.completed_at, s.started_at
+  from command_steps s,
+    lateral (values ('stdout', s.standard_output), ('stderr', s.standard_error)) as t (stream, body)
+  where s.command_id = ${key.commandId} and s.node_id = ${key.nodeId} and s.completed_at is not null and t.body <> ''
+    and not exists (
+      select 1 from command_output o
+      where o.command_id = s.command_id and o.node_id = s.node_id and o.step = s.name
+    )`
+
+export async function hasUnkept(sql: Sql, key: InvocationKey): Promise<boolean> {
+  const rows = await sql`select 1 from (${unkept(sql, key)}) u limit 1`
+  return rows.length > 0
+}
+
+/**
+ * Keeps what was reported of steps that ended before `endedBefore` as their output, where the agent sent none: without
+ * the mark of truncation, so that what it may still send goes on behind it.
+ */
+export async function keepReported(sql: Sql, key: InvocationKey, endedBefore: Date, now: Date): Promise<void> {
+  await sql`
+    insert into command_output (command_id, node_id, position, step, stream, start, bytes, received_at)
+    select ${key.commandId}::uuid, ${key.nodeId}, coalesce((select max(position + length(bytes)) from command_output
+        where command_id = ${key.commandId} and node_id = ${key.nodeId}), 0)
+      + coalesce(sum(length(bytes)) over (order by at, step, stream desc rows between unbounded preceding and 1 preceding), 0),
+      step, stream, 0, bytes, ${now}
+    from (
+      select step, stream, completed_at as at,
+        convert_to(regexp_replace(body, '--output truncated--$', ''), 'UTF8') as bytes
+      from (${unkept(sql, key)}) u where completed_at <= ${endedBefore}
+    ) reported where length(bytes) > 0
+    on conflict do nothing`
+}

@@ -1,0 +1,203 @@
+// The whole output of running documents, sent as it is written: what scripts wrote to disk is read on from where the
+// control plane says that it is. One chunk of a stream is under way at a time, so a slow control plane slows this and
+// nothing else. A control plane that does not know these messages never answers, and then hears of them every half
+// minute only. Called by main.ts, mail.ts and runner.ts.
+
+import { randomUUID } from 'node:crypto'
+import { open, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import {
+  buildOutputChunk,
+  OUTPUT_CHUNK_BYTES,
+  OUTPUT_MESSAGE,
+  OUTPUT_STREAMS,
+  type OutputAck,
+  type OutputStream,
+} from '@musterbook/wire'
+import { isMissing, readJson } from './durable-files.ts'
+import { type Log, reason } from './log.ts'
+import { type Orchestration, stepFolder } from './orchestration.ts'
+import type { SendMessage } from './outbox.ts'
+
+/** Milliseconds between two looks at what scripts have written. */
+const LOOK_EVERY = 250
+/** A chunk without an answer is sent again after this long; doubled each time, up to the longest. */
+const FIRST_PATIENCE = 5_000
+const LONGEST_PATIENCE = 30_000
+/** A step is reported once its output is there, or after this long, in milliseconds. */
+const FLUSH_PATIENCE = 3_000
+/** The same while it is not known whether the control plane takes output at all. */
+const FIRST_FLUSH_PATIENCE = 300
+/** Output that the control plane does not take for this long after the document's end is given up, in milliseconds. */
+const KEEP_AFTER_END = 10 * 60_000
+
+export interface LiveOutput {
+  follow(jobId: string, at: Orchestration): void
+  /** Resolves when everything written so far is held by the control plane, or after some seconds. */
+  flushed(jobId: string): Promise<void>
+  /** Nothing more will be written. */
+  ended(jobId: string): void
+  acknowledged(ack: OutputAck): void
+  /** The channel is a new one: everything unanswered is sent again. */
+  channelOpened(): void
+  close(): void
+}
+
+interface Stream {
+  step: string
+  stream: OutputStream
+  path: string
+  /** Bytes that the control plane holds. */
+  next: number
+  /** When the chunk under way was sent; 0: none is. */
+  sent: number
+  patience: number
+  /** True once everything on disk has been taken. */
+  drained: boolean
+}
+
+interface Followed {
+  at: Orchestration
+  streams: Map<string, Stream>
+  endedAt: number | undefined
+  waiting: Set<() => void>
+}
+
+export function createLiveOutput(send: SendMessage, log: Log): LiveOutput {
+  const documents = new Map<string, Followed>()
+  let busy = false
+  let known = false
+  let timer: NodeJS.Timeout | undefined
+
+  async function lookAt(jobId: string, document: Followed): Promise<void> {
+    await findStreams(document)
+    for (const stream of document.streams.values()) await pump(jobId, stream)
+    if ([...document.streams.values()].every(({ drained }) => drained)) for (const done of document.waiting) done()
+    const { endedAt } = document
+    if (endedAt === undefined) return
+    const drained = [...document.streams.values()].every((stream) => stream.drained)
+    if (drained || Date.now() - endedAt > KEEP_AFTER_END) documents.delete(jobId)
+  }
+
+  async function pump(jobId: string, stream: Stream): Promise<void> {
+    if (stream.sent > 0 && Date.now() - stream.sent < stream.patience) return
+    const bytes = await readFrom(stream.path, stream.next)
+    stream.drained = bytes.length === 0
+    if (stream.drained) return
+    if (stream.sent > 0) stream.patience = Math.min(stream.patience * 2, LONGEST_PATIENCE)
+    const { step, stream: name, next: start } = stream
+    const chunk = buildOutputChunk({ jobId, step, stream: name, start, data: bytes.toString('base64') })
+    if (send(OUTPUT_MESSAGE.output, randomUUID(), chunk)) stream.sent = Date.now()
+  }
+
+  async function look(): Promise<void> {
+    if (busy) return
+    busy = true
+    try {
+      for (const [jobId, document] of documents) await lookAt(jobId, document)
+    } catch (error) {
+      log.warn('output not sent', { reason: reason(error) })
+    } finally {
+      busy = false
+      if (documents.size === 0) stop()
+    }
+  }
+
+  function stop(): void {
+    clearInterval(timer)
+    timer = undefined
+  }
+
+  return {
+    follow(jobId, at) {
+      if (!documents.has(jobId))
+        documents.set(jobId, { at, streams: new Map(), endedAt: undefined, waiting: new Set() })
+      timer ??= setInterval(() => void look(), LOOK_EVERY)
+    },
+    flushed(jobId) {
+      const document = documents.get(jobId)
+      if (document === undefined) return Promise.resolve()
+      return new Promise((resolve) => {
+        const finish = () => {
+          clearTimeout(patience)
+          document.waiting.delete(finish)
+          resolve()
+        }
+        const patience = setTimeout(finish, known ? FLUSH_PATIENCE : FIRST_FLUSH_PATIENCE)
+        for (const stream of document.streams.values()) stream.drained = false
+        document.waiting.add(finish)
+        void look()
+      })
+    },
+    ended(jobId) {
+      const document = documents.get(jobId)
+      if (document) document.endedAt = Date.now()
+    },
+    acknowledged({ jobId, step, stream: name, next }) {
+      known = true
+      const document = documents.get(jobId)
+      const stream = document?.streams.get(`${name} ${step}`)
+      if (document === undefined || stream === undefined) return
+      stream.next = next
+      stream.sent = 0
+      stream.patience = FIRST_PATIENCE
+      void pump(jobId, stream)
+        .then(() => {
+          if ([...document.streams.values()].every(({ drained }) => drained))
+            for (const done of document.waiting) done()
+        })
+        .catch((error) => log.warn('output not sent', { reason: reason(error) }))
+    },
+    channelOpened() {
+      for (const { streams } of documents.values()) for (const stream of streams.values()) stream.sent = 0
+    },
+    close: stop,
+  }
+}
+
+/** Adds the streams of steps that have begun since. */
+async function findStreams({ at, streams }: Followed): Promise<void> {
+  for (const name of await namesIn(at.results)) {
+    const index = /^(\d+)\.begin$/.exec(name)?.[1]
+    if (index === undefined) continue
+    const begin = (await readJson(join(at.results, name)).catch(() => undefined)) as { id?: unknown } | undefined
+    if (typeof begin?.id !== 'string') continue
+    for (const stream of OUTPUT_STREAMS) {
+      const key = `${stream} ${begin.id}`
+      if (streams.has(key)) continue
+      const path = join(stepFolder(at, Number(index), begin.id), stream)
+      streams.set(key, {
+        step: begin.id,
+        stream,
+        path,
+        next: 0,
+        sent: 0,
+        patience: FIRST_PATIENCE,
+        drained: false,
+      })
+    }
+  }
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  return readdir(folder).catch((error) => {
+    if (isMissing(error)) return []
+    throw error
+  })
+}
+
+/** What stands in the file from there on, at most one chunk. */
+async function readFrom(path: string, start: number): Promise<Buffer> {
+  try {
+    const file = await open(path, 'r')
+    try {
+      const { bytesRead, buffer } = await file.read(Buffer.alloc(OUTPUT_CHUNK_BYTES), 0, OUTPUT_CHUNK_BYTES, start)
+      return buffer.subarray(0, bytesRead)
+    } finally {
+      await file.close()
+    }
+  } catch (error) {
+    if (isMissing(error)) return Buffer.alloc(0)
+    throw error
+  }
+}

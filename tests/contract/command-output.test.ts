@@ -1,0 +1,113 @@
+import { type SSM, SSM as SsmClient } from '@aws-sdk/client-ssm'
+import { eventually, REGION, startTestbed, type TestAccount } from '@musterbook/testbed'
+import { buildOutputChunk, OUTPUT_MESSAGE } from '@musterbook/wire'
+import { afterAll, describe, expect, it } from 'vitest'
+import { events, type ServerEvent } from '../../packages/cli/src/events.ts'
+import { clientOf, simulatedNode } from './simulated-node.ts'
+
+const testbed = await startTestbed()
+afterAll(() => testbed[Symbol.asyncDispose]())
+
+const source = (account: TestAccount, commandId: string, nodeId: string) => ({
+  endpoint: testbed.endpoint,
+  region: REGION,
+  credentials: account.config.credentials,
+  path: `/v1/commands/${commandId}/invocations/${nodeId}/output`,
+  now: () => testbed.clock.now().getTime(),
+})
+
+/** What came of one stream, and everything that was said. */
+async function read(account: TestAccount, commandId: string, nodeId: string, offset = 0) {
+  const all: ServerEvent[] = []
+  for await (const event of events(source(account, commandId, nodeId), offset)) all.push(event)
+  const output = all
+    .filter(({ event }) => event === 'output')
+    .map(({ data }) => JSON.parse(data) as { Step: string; Stream: string; Start: number; Data: string })
+  const text = (stream: string) =>
+    Buffer.concat(
+      output.filter(({ Stream }) => Stream === stream).map(({ Data }) => Buffer.from(Data, 'base64')),
+    ).toString()
+  return { all, stdout: text('stdout'), stderr: text('stderr'), last: all.at(-1) }
+}
+
+async function send(ssm: SSM, nodeId: string, commands: string[]): Promise<string> {
+  const input = { DocumentName: 'AWS-RunShellScript', InstanceIds: [nodeId], Parameters: { commands } }
+  return (await ssm.sendCommand(input)).Command?.CommandId ?? ''
+}
+
+describe('the whole output of a command', () => {
+  it('comes from the agent while the command runs, uncut, and is kept', async () => {
+    const account = await testbed.account()
+    const { nodeId } = await testbed.node(account)
+    const ssm = new SsmClient(account.config)
+    const gate = `/tmp/musterbook-gate-${crypto.randomUUID()}`
+    const script = `echo begun; while [ ! -e ${gate} ]; do sleep 0.1; done; seq 1 20000; echo oops >&2; rm ${gate}`
+    const commandId = await send(ssm, nodeId, [script])
+    let beforeTheEnd = ''
+    for await (const { event, data } of events(source(account, commandId, nodeId), 0)) {
+      if (event !== 'output') continue
+      beforeTheEnd += Buffer.from(JSON.parse(data).Data, 'base64')
+      break
+    }
+    expect(beforeTheEnd).toBe('begun\n') // the command cannot go on before the gate is there
+    const { writeFile } = await import('node:fs/promises')
+    await writeFile(gate, '')
+    const { stdout, stderr, last } = await read(account, commandId, nodeId)
+    const numbers = Array.from({ length: 20_000 }, (_, at) => `${at + 1}\n`).join('')
+    expect(stdout).toBe(`begun\n${numbers}`)
+    expect(stderr).toBe('oops\n')
+    expect(last).toMatchObject({ event: 'end', data: '{"Status":"Success","StatusDetails":"Success"}' })
+    const { StandardOutputContent } = await ssm.getCommandInvocation({ CommandId: commandId, InstanceId: nodeId })
+    expect(StandardOutputContent).toHaveLength(24_000)
+    const half = await read(account, commandId, nodeId, 50_000)
+    expect(half.stdout.length + half.stderr.length).toBe(stdout.length + stderr.length - 50_000)
+  })
+
+  it('is put together once from chunks that come twice, overlap or leave a hole', async () => {
+    const account = await testbed.account()
+    const ssm = clientOf(testbed, account)
+    const node = await simulatedNode(testbed, account)
+    await node.connect()
+    const commandId = await send(ssm, node.nodeId, ['true'])
+    const job = await node.nextJob()
+    const chunk = (start: number, text: string) => {
+      const data = Buffer.from(text).toString('base64')
+      const fields = { jobId: job.JobId, step: 'aws:runShellScript', stream: 'stdout' as const, start, data }
+      node.send(OUTPUT_MESSAGE.output, buildOutputChunk(fields))
+    }
+    chunk(0, 'abc')
+    chunk(0, 'abc')
+    chunk(2, 'cde')
+    chunk(9, 'zzz')
+    chunk(5, 'f')
+    await eventually('the chunks are there', async () => {
+      const rows = await testbed.server.ground.sql`select 1 from command_output where command_id = ${commandId}`
+      return rows.length === 3
+    })
+    await node.reply(job.JobId, 'Success', { 'aws:runShellScript': { stdout: 'abcdef' } })
+    expect((await read(account, commandId, node.nodeId)).stdout).toBe('abcdef')
+    expect((await read(account, commandId, node.nodeId, 4)).stdout).toBe('ef')
+  })
+
+  it('is what the agent reports where it sends no output', async () => {
+    const account = await testbed.account()
+    const ssm = clientOf(testbed, account)
+    const node = await simulatedNode(testbed, account)
+    await node.connect()
+    const commandId = await send(ssm, node.nodeId, ['true'])
+    const job = await node.nextJob()
+    await node.reply(job.JobId, 'Failed', {
+      'aws:runShellScript': { status: 'Failed', code: 1, stdout: 'all of it', stderr: 'and why' },
+    })
+    testbed.clock.advance(5_000)
+    const { stdout, stderr } = await read(account, commandId, node.nodeId)
+    expect([stdout, stderr]).toEqual(['all of it', 'and why'])
+  })
+
+  it('is not shown to another account', async () => {
+    const account = await testbed.account()
+    const node = await simulatedNode(testbed, account)
+    const commandId = await send(clientOf(testbed, account), node.nodeId, ['true'])
+    await expect(read(await testbed.account(), commandId, node.nodeId)).rejects.toThrow('InvocationDoesNotExist')
+  })
+})
