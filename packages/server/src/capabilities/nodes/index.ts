@@ -4,16 +4,18 @@
  */
 
 import { arn, nodeArn, type Scope } from '../../platform/arn.ts'
-import type { Access, Capability } from '../../platform/capability.ts'
+import type { Access, Capability, Reconciler } from '../../platform/capability.ts'
 import type { Context, Ground } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { revokeNode } from '../identity/index.ts'
 import { forgetNode } from '../messaging/index.ts'
 import { deleteTags, tagKeys } from '../tags/index.ts'
 import { createActivation, deleteActivation, describeActivations } from './activations.ts'
+import { enrolmentRoutes } from './enrolment.ts'
 import { describeInstanceInformation, getConnectionStatus, updateInstanceInformation } from './instance-information.ts'
 import { describeInstanceProperties, listNodes, listNodesSummary } from './instance-properties.ts'
 import init from './migrations/0001-init.sql'
+import enrolments from './migrations/0002-enrolments.sql'
 import {
   callerNodeId,
   nodeKeyVerifier,
@@ -24,12 +26,26 @@ import {
 import * as store from './store.ts'
 import { tagFilter, taggedNodes } from './tagged.ts'
 
+const forgetEnrolments: Reconciler = {
+  name: 'nodes.forget-enrolments',
+  wakes: [],
+  everySeconds: 3_600,
+  async run(work) {
+    await store.deleteEnrolments(work.sql, work.now())
+    return undefined
+  },
+}
+
 const anywhere = (): Access => ({ resources: ['*'] })
 const itself = (_: unknown, context: Context): Access => ({ resources: [nodeArn(context, callerNodeId(context))] })
 
 export const nodes: Capability = {
   name: 'nodes',
-  migrations: [{ name: '0001-init', sql: init }],
+  migrations: [
+    { name: '0001-init', sql: init },
+    { name: '0002-enrolments', sql: enrolments },
+  ],
+  reconcilers: [forgetEnrolments],
   operations: {
     ssm: {
       CreateActivation: {
@@ -118,7 +134,7 @@ export const nodes: Capability = {
       resolve: (context, nodeId) => store.holdNode(context.sql, context, nodeId),
     },
   },
-  start: (host) => ({ nodeKeys: nodeKeyVerifier(host) }),
+  start: (host) => ({ nodeKeys: nodeKeyVerifier(host), routes: enrolmentRoutes(host) }),
 }
 
 /** Topic: a node was deregistered. */

@@ -262,3 +262,32 @@ export async function holdNode(sql: Sql, scope: Scope, nodeId: string): Promise<
     where account = ${scope.account} and region = ${scope.region} and node_id = ${nodeId} for key share`
   return row?.nodeId
 }
+
+export interface EnrolmentRow extends Scope {
+  tokenDigest: Buffer
+  activationId: string
+  codeSealed: Buffer
+  kind: string
+  certificates: string
+  expiresAt: Date
+}
+
+export async function insertEnrolment(sql: Sql, row: EnrolmentRow): Promise<void> {
+  await sql`
+    insert into enrolments
+      (token_digest, account, region, activation_id, code_sealed, kind, certificates, expires_at)
+    values (${row.tokenDigest}, ${row.account}, ${row.region}, ${row.activationId}, ${row.codeSealed}, ${row.kind},
+      ${row.certificates}, ${row.expiresAt})`
+}
+
+export async function readEnrolment(sql: Sql, tokenDigest: Buffer, now: Date): Promise<EnrolmentRow | undefined> {
+  const [row] = await sql<EnrolmentRow[]>`
+    select token_digest as "tokenDigest", account, region, activation_id as "activationId",
+      code_sealed as "codeSealed", kind, certificates, expires_at as "expiresAt"
+    from enrolments where token_digest = ${tokenDigest} and expires_at > ${now}`
+  return row
+}
+
+export async function deleteEnrolments(sql: Sql, before: Date): Promise<void> {
+  await sql`delete from enrolments where expires_at <= ${before}`
+}
