@@ -13,6 +13,8 @@ export const COMMANDS = {
   serve: 'run the control plane alone',
   agent: 'run the agent of a node; the first time with an activation (--activation-id, --activation-code)',
   enroll: 'make an activation and print the command that turns a machine into a node',
+  follow: 'show the output of a command on all of its nodes while they run it (follow <command-id>)',
+  doctor: 'say in plain words what is wrong: with the control plane here, or with the way from a node to it',
   migrate: 'bring the database up to date and stop',
 } as const
 export type Command = keyof typeof COMMANDS
@@ -32,7 +34,7 @@ const LOG_LEVELS: readonly LogLevel[] = ['trace', 'debug', 'info', 'warn', 'erro
 
 const SERVER = ['up', 'serve'] as const
 const DATABASE = ['up', 'serve', 'migrate'] as const
-const ALL = ['up', 'serve', 'agent', 'enroll', 'migrate'] as const
+const ALL = ['up', 'serve', 'agent', 'enroll', 'follow', 'doctor', 'migrate'] as const
 
 export const SETTINGS = {
   data: {
@@ -192,7 +194,7 @@ export const SETTINGS = {
     value: 'url',
     help: 'agent: the https address of the control plane to join',
     fallback: 'https://127.0.0.1:8771',
-    commands: ['agent', 'enroll'],
+    commands: ['agent', 'enroll', 'doctor'],
   },
   ca: {
     flag: 'ca',
@@ -200,7 +202,43 @@ export const SETTINGS = {
     value: 'file',
     help: "agent: the control plane's ca.pem",
     fallback: '<data>/ca.pem where there is one, otherwise the authorities of this system',
-    commands: ['agent', 'enroll'],
+    commands: ['agent', 'enroll', 'doctor'],
+  },
+  own: {
+    flag: 'own',
+    variable: 'MUSTERBOOK_ENROLL_OWN',
+    help: 'the machine runs the Musterbook agent (this is the default)',
+    commands: ['enroll'],
+  },
+  official: {
+    flag: 'official',
+    variable: 'MUSTERBOOK_ENROLL_OFFICIAL',
+    help: 'the machine runs the amazon-ssm-agent that is installed on it',
+    commands: ['enroll'],
+  },
+  tags: {
+    flag: 'tags',
+    variable: 'MUSTERBOOK_ENROLL_TAGS',
+    value: 'k=v,…',
+    help: 'tags that the nodes get',
+    fallback: 'none',
+    commands: ['enroll'],
+  },
+  ttl: {
+    flag: 'ttl',
+    variable: 'MUSTERBOOK_ENROLL_TTL',
+    value: 'time',
+    help: 'how long the line is good, such as 30m, 24h or 7d',
+    fallback: '24h',
+    commands: ['enroll'],
+  },
+  count: {
+    flag: 'count',
+    variable: 'MUSTERBOOK_ENROLL_COUNT',
+    value: 'number',
+    help: 'for how many machines it is good, 1 to 1000',
+    fallback: '1',
+    commands: ['enroll'],
   },
   activationId: {
     flag: 'activation-id',
@@ -233,6 +271,8 @@ export class ConfigError extends Error {}
 export interface Config {
   command: Command | 'help' | 'version'
   helpFor?: Command
+  /** What `follow` follows. */
+  commandId: string | undefined
   data: string
   host: string
   port: number
@@ -254,6 +294,7 @@ export interface Config {
   endpoint: string
   ca: string | undefined
   activation: { id: string; code: string } | undefined
+  enrolment: { official: boolean; tags: Record<string, string>; ttlHours: number; count: number }
   logLevel: LogLevel
 }
 
@@ -263,6 +304,7 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
   const [word = 'help', ...rest] = words
   const wantsHelp = flags.get('help') !== undefined || word === 'help'
   const command = wantsHelp ? 'help' : flags.get('version') !== undefined ? 'version' : asCommand(word)
+  const commandId = command === 'follow' ? commandIdOf(rest.shift()) : undefined
   if (command !== 'help' && rest.length > 0) throw new ConfigError(`'${rest[0]}' is one word too many after '${word}'`)
   const helpFor = wantsHelp ? [word, ...rest].find((each): each is Command => Object.hasOwn(COMMANDS, each)) : undefined
   const read = reader(flags, environment, command)
@@ -270,6 +312,7 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
   const config: Config = {
     command,
     helpFor,
+    commandId,
     data,
     host: read('host', text) ?? '127.0.0.1',
     port: read('port', port) ?? 8770,
@@ -291,10 +334,21 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
     endpoint: read('endpoint', httpsUrl) ?? 'https://127.0.0.1:8771',
     ca: read('ca', text),
     activation: activation(read('activationId', text), read('activationCode', text)),
+    enrolment: {
+      official: whichAgent(read('own', yes) ?? false, read('official', yes) ?? false),
+      tags: read('tags', tags) ?? {},
+      ttlHours: read('ttl', hours) ?? 24,
+      count: read('count', (value) => number(value, 1, 1_000)) ?? 1,
+    },
     logLevel: read('logLevel', logLevel) ?? (command === 'up' ? 'warn' : 'info'),
   }
   if (config.ca === undefined && existsSync(join(data, 'ca.pem'))) config.ca = join(data, 'ca.pem')
   return config
+}
+
+function commandIdOf(word: string | undefined): string {
+  if (word && /^[0-9a-f-]{36}$/.test(word)) return word
+  throw new ConfigError('follow wants the id of a command: musterbook follow <command-id>')
 }
 
 function asCommand(word: string): Command {
@@ -404,6 +458,28 @@ const logLevel = (value: string) =>
   (LOG_LEVELS as readonly string[]).includes(value)
     ? (value as LogLevel)
     : wrong(`is '${value}': it must be one of ${LOG_LEVELS.join(', ')}`)
+
+const UNIT_HOURS: Record<string, number> = { m: 1 / 60, h: 1, d: 24 }
+const hours = (value: string) => {
+  const [, count, unit = ''] = /^(\d{1,6})([mhd])$/.exec(value) ?? []
+  return count && Number(count) > 0
+    ? Number(count) * (UNIT_HOURS[unit] ?? 1)
+    : wrong(`is '${value}': it must look like 30m, 24h or 7d`)
+}
+const tags = (value: string): Record<string, string> =>
+  Object.fromEntries(
+    value.split(',').map((pair) => {
+      const equals = pair.indexOf('=')
+      return equals > 0
+        ? [pair.slice(0, equals), pair.slice(equals + 1)]
+        : wrong(`is '${value}': it must look like Env=prod,Role=web`)
+    }),
+  )
+
+function whichAgent(own: boolean, official: boolean): boolean {
+  if (own && official) throw new ConfigError('--own and --official exclude each other: give one')
+  return official
+}
 
 function rootCredentials(accessKeyId: string | undefined, secretAccessKey: string | undefined) {
   if (accessKeyId && secretAccessKey) return { accessKeyId, secretAccessKey }

@@ -1,40 +1,38 @@
-/** `enroll`: an activation, and the command that turns a machine into a node with it. */
+/** `enroll`: an activation, and the one line that turns a machine into a node with it. */
+import { createHash, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Credentials, call } from './client.ts'
+import { post, readEnvironment } from './client.ts'
 import { type Config, ConfigError } from './config.ts'
 
 export async function enroll(config: Config): Promise<string> {
   const { endpoint, credentials } = await readEnvironment(config.data)
-  const { ActivationId, ActivationCode } = await call<{ ActivationId: string; ActivationCode: string }>(
-    endpoint,
-    config.region,
-    credentials,
-    'CreateActivation',
-    { IamRole: 'musterbook-node', Description: 'made by musterbook enroll' },
+  const Certificates = await readPem(config.ca ?? join(config.data, 'ca.pem'), '--ca (MUSTERBOOK_CA)')
+  const { official, tags: Tags, ttlHours: Hours, count: Count } = config.enrolment
+  const input = { Kind: official ? 'official' : 'own', Certificates, Tags, Hours, Count }
+  const { Token } = await post<{ Token: string }>(endpoint, config.region, credentials, '/v1/enrolments', input)
+  const life = Hours === 1 ? 'an hour' : `${Hours} hours`
+  process.stderr.write(
+    `Good for ${Count === 1 ? 'one machine' : `${Count} machines`} within ${life}; --undo at its end undoes it: | sh -s -- --undo\n`,
   )
-  return [
-    'Copy dist/agent.cjs, dist/musterbook.js with its chunks and the file ca.pem of the data folder to the machine, and run there:',
-    '',
-    `  musterbook agent --endpoint ${config.endpoint} --ca ca.pem --region ${config.region} \\`,
-    `    --activation-id ${ActivationId} --activation-code ${ActivationCode}`,
-    '',
-    'The activation registers one machine within 24 hours.',
-    '',
-  ].join('\n')
+  const url = `${config.endpoint}/enroll/${Token}`
+  return `curl -fsSL ${await trust(config)} ${url} | sh\n`
 }
 
-/** The endpoint and the root credentials, from the file that `serve` wrote. */
-async function readEnvironment(data: string): Promise<{ endpoint: string; credentials: Credentials }> {
-  const path = join(data, 'env')
-  const text = await readFile(path, 'utf8').catch(() => {
-    throw new ConfigError(
-      `${path} cannot be read: start the control plane on this machine first, or name its data folder with --data`,
-    )
+/**
+ * How curl is to know the server on a machine that has nothing of it yet: by the authority's file where one was named,
+ * otherwise by the server's own key, whose digest stands in the line (curl then needs no authority, and takes no other key).
+ */
+async function trust(config: Config): Promise<string> {
+  const own = join(config.data, 'ca.pem')
+  if (config.ca !== undefined && config.ca !== own) return `--cacert ${config.ca}`
+  const certificate = new X509Certificate(await readPem(join(config.data, 'server.pem'), '--data (MUSTERBOOK_DATA)'))
+  const key = certificate.publicKey.export({ type: 'spki', format: 'der' })
+  return `-k --pinnedpubkey sha256//${createHash('sha256').update(key).digest('base64')}`
+}
+
+async function readPem(path: string, setting: string): Promise<string> {
+  return readFile(path, 'utf8').catch(() => {
+    throw new ConfigError(`${path} cannot be read: see ${setting}`)
   })
-  const value = (name: string) => new RegExp(`^export ${name}='([^']*)'$`, 'm').exec(text)?.[1] ?? ''
-  return {
-    endpoint: value('AWS_ENDPOINT_URL'),
-    credentials: { accessKeyId: value('AWS_ACCESS_KEY_ID'), secretAccessKey: value('AWS_SECRET_ACCESS_KEY') },
-  }
 }

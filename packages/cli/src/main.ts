@@ -23,6 +23,18 @@ async function main(args: string[]): Promise<void> {
       const { becomeAgent } = await import('./agent.ts')
       return becomeAgent(config)
     }
+    case 'follow': {
+      const { follow } = await import('./follow.ts')
+      process.exitCode = await follow(config, process.stdout, process.stderr)
+      return
+    }
+    case 'doctor': {
+      const { doctor } = await import('./doctor.ts')
+      const { text, healthy } = await doctor(config)
+      process.stdout.write(text)
+      if (!healthy) process.exitCode = 1
+      return
+    }
     case 'enroll': {
       const { enroll } = await import('./enroll.ts')
       process.stdout.write(await enroll(config))

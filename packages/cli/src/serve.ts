@@ -7,6 +7,7 @@ import {
   startPostgres,
   startServer,
 } from '@musterbook/server'
+import { AGENT } from './agent.ts'
 import type { Config } from './config.ts'
 import { makeDataFolder, rootKey, serverCertificate, writeEnvironment } from './data-folder.ts'
 
@@ -49,6 +50,7 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
         commandRetentionDays: config.commandRetentionDays,
         maxActivationDays: config.maxActivationDays,
         connectionLostMinutes: config.connectionLostMinutes,
+        agentFile: AGENT,
       },
       log,
     })
