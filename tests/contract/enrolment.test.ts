@@ -1,0 +1,90 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { SSM } from '@aws-sdk/client-ssm'
+import { AGENT, eventually, REGION, startTestbed } from '@musterbook/testbed'
+import { afterAll, describe, expect, it } from 'vitest'
+import { post } from '../../packages/cli/src/client.ts'
+
+const testbed = await startTestbed({ options: { settings: { agentFile: AGENT } } })
+afterAll(() => testbed[Symbol.asyncDispose]())
+const run = promisify(execFile)
+
+async function enrolment(input: object = {}) {
+  const account = await testbed.account()
+  const wish = { Kind: 'own', Certificates: await readFile(testbed.caFile, 'utf8'), ...input }
+  const { Token } = await post<{ Token: string }>(
+    testbed.endpoint,
+    REGION,
+    account.config.credentials,
+    '/v1/enrolments',
+    wish,
+  )
+  return { account, ssm: new SSM(account.config), url: `${testbed.nodeEndpoint}/enroll/${Token}` }
+}
+
+/** The line that a person pastes, with the agent's folder put aside for the test. */
+const paste = (url: string, home: string, ...words: string[]) =>
+  run('sh', ['-c', `curl -fsSL --cacert "$0" "$1" | sh -s -- ${words.join(' ')}`, testbed.caFile, url], {
+    env: { PATH: process.env.PATH, HOME: home, MUSTERBOOK_AGENT_HOME: join(home, 'agent') },
+  })
+
+describe('an enrolment', () => {
+  it('makes the machine a node, changes nothing the second time, and undoes itself', async () => {
+    const { account, ssm, url } = await enrolment({ Tags: { Env: 'prod' } })
+    const home = await mkdtemp(join(tmpdir(), 'musterbook-enrolled-'))
+    try {
+      const first = await paste(url, home)
+      expect(first.stdout).toContain(`becomes a node of ${testbed.nodeEndpoint} (account ${account.account}`)
+      const nodeId = /is the node (mi-[0-9a-f]{17})/.exec(first.stdout)?.[1] ?? ''
+      const online = () =>
+        eventually('the node is connected', async () => {
+          const { Status } = await ssm.getConnectionStatus({ Target: nodeId })
+          return Status === 'connected'
+        })
+      await online()
+      const { TagList } = await ssm.listTagsForResource({ ResourceType: 'ManagedInstance', ResourceId: nodeId })
+      expect(TagList).toEqual([{ Key: 'Env', Value: 'prod' }])
+      const settings = join(home, 'agent', 'settings.json')
+      expect((await stat(settings)).mode & 0o777).toBe(0o600)
+      expect(await readFile(settings, 'utf8')).not.toContain('activation')
+      const second = await paste(url, home)
+      expect(second.stdout).toContain(`is the node ${nodeId}`)
+      await online()
+      expect((await ssm.describeInstanceInformation({})).InstanceInformationList).toHaveLength(1)
+      const pid = Number(await readFile(join(home, 'agent', 'agent.pid'), 'utf8'))
+      const undone = await paste(url, home, '--undo')
+      expect(undone.stdout).toContain('no longer a node')
+      await expect(stat(join(home, 'agent'))).rejects.toThrow('ENOENT')
+      expect(() => process.kill(pid, 0)).toThrow('ESRCH')
+    } finally {
+      await paste(url, home, '--undo').catch(() => {})
+      await rm(home, { recursive: true, force: true })
+    }
+  })
+
+  it('configures the official agent with endpoints and the authority', async () => {
+    const { url } = await enrolment({ Kind: 'official' })
+    const { stdout } = await run('curl', ['-fsSL', '--cacert', testbed.caFile, url])
+    expect(stdout).toContain('"Mgs":{"Endpoint":"$server"}')
+    expect(stdout).toContain('-----BEGIN CERTIFICATE-----')
+    const check = run('sh', ['-n', '-c', stdout])
+    await expect(check).resolves.toMatchObject({ stderr: '' })
+  })
+
+  it('is refused with anything but certificates and plain tags', async () => {
+    await expect(enrolment({ Certificates: "x'; rm -rf /" })).rejects.toThrow('Certificates must be PEM')
+    await expect(enrolment({ Tags: { a: "b'$(id)" } })).rejects.toThrow('Tags must be')
+    await expect(enrolment({ Kind: 'other' })).rejects.toThrow('Kind must be')
+  })
+
+  it('ends when its time is over', async () => {
+    const { url } = await enrolment({ Hours: 2 })
+    const ask = () => run('curl', ['-fsSL', '--cacert', testbed.caFile, url])
+    expect((await ask()).stdout).toContain('#!/bin/sh')
+    testbed.clock.advance(2 * 3_600_000)
+    await expect(ask()).rejects.toThrow('404')
+  })
+})
