@@ -34,6 +34,8 @@ export interface RoleCaller extends Known, Session {
   readonly roleId: string
   readonly sessionName: string
   readonly sourceIdentity?: string
+  /** Keys of session tags that go along to the next role. */
+  readonly transitiveTags: readonly string[]
 }
 
 /** A user that GetFederationToken made up, with the rights of the user who asked, narrowed by session policies. */
@@ -48,6 +50,8 @@ export interface NodeCaller extends Known {
   readonly type: 'node'
   readonly region: string
   readonly nodeId: string
+  /** The role whose policies grant more than the node has as itself. */
+  readonly roleName?: string
 }
 
 export interface AnonymousCaller {

@@ -4,8 +4,10 @@
  */
 import { nodeArn } from '../../platform/arn.ts'
 import type { Caller, FederatedCaller, NodeCaller, RoleCaller, RootCaller, UserCaller } from '../../platform/caller.ts'
-import type { Access, Authorizer, Host } from '../../platform/capability.ts'
+import type { Access, Authorizer } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
+import type { Denials } from './denials.ts'
+import { entityArn } from './entities.ts'
 import {
   type AccessRequest,
   type ContextKeys,
@@ -15,8 +17,7 @@ import {
   type PolicySet,
   type Principal,
 } from './policy/index.ts'
-import type { Principals } from './principals.ts'
-import * as store from './store.ts'
+import { asksForTags, type Principals } from './principals.ts'
 
 /** What the official agent calls about itself. Each must name the node's own ARN as its only resource. */
 const NODE_ACTIONS = new Set([
@@ -49,23 +50,88 @@ const FREE = new Set(['sts:GetCallerIdentity'])
 
 export type Needed = Access & { action: string }
 
-export function createAuthorizer(host: Pick<Host, 'sql'>, principals: Principals): Authorizer {
+export function createAuthorizer(principals: Principals, denials: Denials): Authorizer {
   return {
     async decide(caller, access, context) {
       if ((caller.type === 'root' && !access.resourcePolicy) || FREE.has(access.action)) return undefined
       if (caller.type === 'anonymous') return refusal('anonymous', access)
-      if (caller.type === 'node') return nodeMay(caller, access) ? undefined : refusal(caller.arn, access)
-      const request = accessRequest(caller, access, context)
-      const { resourcePolicy } = access
-      const policies = {
-        ...(await policiesOnce(host, principals, caller, context)),
-        resource: resourcePolicy && principals.resource(resourcePolicy.text),
-        resourcePolicyRequired: resourcePolicy?.required,
-      }
-      if (evaluate(request, policies) === 'allow') return undefined
-      return explain(request, policies).message ?? refusal(caller.arn, access)
+      if (caller.type === 'node' && nodeMay(caller, access)) return undefined
+      if (isBeyondSession(caller, access.action)) return refusal(caller.arn, access)
+      const asked = await askedOf(principals, caller, access, context)
+      if (asked === undefined) return refusal(caller.arn, access)
+      if (evaluate(asked.request, asked.policies) === 'allow') return undefined
+      const reason = explain(asked.request, asked.policies)
+      denials.note(context, access.action, reason)
+      return reason.message ?? refusal(caller.arn, access)
     },
   }
+}
+
+interface Asked {
+  request: AccessRequest
+  policies: PolicySet
+}
+
+/** What the evaluator is asked; undefined: a node to which no role grants anything. */
+async function askedOf(
+  principals: Principals,
+  caller: PolicyCaller | RootCaller | NodeCaller,
+  access: Needed,
+  context: Context,
+): Promise<Asked | undefined> {
+  if (caller.type === 'node') return nodeAsks(principals, caller, access, context)
+  const own = caller.type === 'root' ? { identity: [] } : await policySet(principals, caller)
+  const policies = withResource(principals, own, access)
+  return { request: await accessRequest(callerKeys(caller), principalOf(caller), access, context, policies), policies }
+}
+
+/** With the policy of the resource, where the access brings one. */
+const withResource = (principals: Principals, own: PolicySet, { resourcePolicy }: Needed): PolicySet =>
+  resourcePolicy === undefined
+    ? own
+    : { ...own, resource: principals.resource(resourcePolicy.text), resourcePolicyRequired: resourcePolicy.required }
+
+/** A node asks with what its role grants, as a session of that role that bears the node's name. */
+async function nodeAsks(
+  principals: Principals,
+  caller: NodeCaller,
+  access: Needed,
+  context: Context,
+): Promise<Asked | undefined> {
+  // What a node does as itself it does as itself alone, whatever its role grants.
+  if (NODE_ACTIONS.has(access.action) || caller.roleName === undefined) return undefined
+  const found = await principals.nodeRole(caller.account, caller.roleName)
+  if (!found) return undefined
+  const { role, policies } = found
+  const { account, nodeId } = caller
+  const roleArn = entityArn('role', role)
+  const principal: Principal = {
+    type: 'role',
+    account,
+    arn: `arn:aws:sts::${account}:assumed-role/${role.name}/${nodeId}`,
+    roleArn,
+  }
+  const itself = nodeArn(caller, nodeId)
+  const keys = contextKeys({
+    'ssm:NodeId': nodeId,
+    'ssm:SourceInstanceARN': itself,
+    'ec2:SourceInstanceARN': itself,
+    'aws:PrincipalArn': roleArn,
+    'aws:PrincipalAccount': account,
+    'aws:PrincipalType': 'AssumedRole',
+    'aws:userid': `${role.id}:${nodeId}`,
+    ...Object.fromEntries(role.tags.map(({ Key, Value }) => [`aws:PrincipalTag/${Key}`, Value])),
+  })
+  const set = withResource(principals, policies, access)
+  return { request: await accessRequest(keys, principal, access, context, set), policies: set }
+}
+
+/** GetSessionToken's credentials reach IAM with MFA only, and of STS just AssumeRole; a federated user's reach neither. */
+function isBeyondSession(caller: PolicyCaller | RootCaller | NodeCaller, action: string): boolean {
+  const [service] = action.split(':')
+  if (caller.type === 'federated') return service === 'iam' || service === 'sts'
+  if (caller.type !== 'user' || caller.issuedAt === 0) return false
+  return (service === 'iam' && !caller.mfa) || (service === 'sts' && action !== 'sts:AssumeRole')
 }
 
 const refusal = (who: string, access: Needed): string =>
@@ -77,37 +143,11 @@ function nodeMay(caller: NodeCaller, access: Needed): boolean {
   return NODE_ACTIONS.has(access.action) && access.resources.every((resource) => resource === itself)
 }
 
-type PolicyCaller = UserCaller | RoleCaller | FederatedCaller
-
-const ofRequest = new WeakMap<Context, Promise<PolicySet>>()
-
-/** One request may need several permissions (a parameter and its key): its caller's policies are looked up once. */
-function policiesOnce(
-  host: Pick<Host, 'sql'>,
-  principals: Principals,
-  caller: PolicyCaller | RootCaller,
-  context: Context,
-): Promise<PolicySet> | PolicySet {
-  if (caller.type === 'root') return { identity: [] }
-  if (caller !== context.caller) return policySet(host, principals, caller)
-  let policies = ofRequest.get(context)
-  if (!policies) {
-    policies = policySet(host, principals, caller)
-    ofRequest.set(context, policies)
-  }
-  return policies
-}
+export type PolicyCaller = UserCaller | RoleCaller | FederatedCaller
 
 /** The policies that bear on a caller: its own, its boundary and, for a session, those that narrow it. */
-export async function policySet(
-  host: Pick<Host, 'sql'>,
-  principals: Principals,
-  caller: PolicyCaller,
-): Promise<PolicySet> {
-  const ownerId = caller.type === 'role' ? caller.roleId : caller.userId
-  const owner =
-    caller.type === 'role' ? await store.readRoleById(host.sql, ownerId) : await store.readUserById(host.sql, ownerId)
-  const { identity, boundary } = await principals.policiesOf(ownerId, owner?.boundaryArn ?? null)
+export async function policySet(principals: Principals, caller: PolicyCaller): Promise<PolicySet> {
+  const { identity, boundary } = await principals.policiesOf(caller.type === 'role' ? caller.roleId : caller.userId)
   return { identity, boundary, session: principals.session(caller.sessionPolicies) }
 }
 
@@ -129,12 +169,25 @@ export const principalOf = (caller: Exclude<Caller, NodeCaller>): Principal => {
   }
 }
 
-export const accessRequest = (caller: PolicyCaller | RootCaller, access: Needed, context: Context): AccessRequest => ({
-  principal: principalOf(caller),
-  action: access.action,
-  resources: access.resources.map((arn) => ({ arn })),
-  context: contextKeys({ ...access.keys, ...momentKeys(context) }, callerKeys(caller)),
-})
+/** `own`: the keys that the caller brings along. Tags of resources are looked up where `policies` ask for them. */
+export async function accessRequest(
+  own: ContextKeys,
+  principal: Principal,
+  access: Needed,
+  context: Context,
+  policies: PolicySet,
+): Promise<AccessRequest> {
+  const ofResources = access.resourceKeys && asksForTags(policies) ? await access.resourceKeys() : undefined
+  return {
+    principal,
+    action: access.action,
+    resources: access.resources.map((arn) => {
+      const keys = ofResources?.get(arn)
+      return keys === undefined ? { arn } : { arn, context: contextKeys(keys) }
+    }),
+    context: contextKeys({ ...access.keys, ...momentKeys(context) }, own),
+  }
+}
 
 const momentKeys = (context: Context) => {
   const now = context.now()
@@ -150,7 +203,7 @@ const momentKeys = (context: Context) => {
 const ownKeys = new WeakMap<object, ContextKeys>()
 
 /** What a caller brings along, made once: callers are kept as long as their credentials are. */
-function callerKeys(caller: PolicyCaller | RootCaller): ContextKeys {
+export function callerKeys(caller: PolicyCaller | RootCaller): ContextKeys {
   const known = ownKeys.get(caller)
   if (known) return known
   if (caller.type === 'root') {

@@ -5,11 +5,12 @@
 import { nodeArn } from '../../platform/arn.ts'
 import type { Caller } from '../../platform/caller.ts'
 import type { Credential, CredentialSource, Host } from '../../platform/capability.ts'
+import { entityArn } from './entities.ts'
 import { type NodeStatement, openSessionToken, type RoleStatement, type UserStatement } from './session-token.ts'
+import * as entities from './store/entities.ts'
 import * as store from './store.ts'
+import { IDENTITY_WAKE } from './wake.ts'
 
-/** Topic that drops cached credentials and policies on every process. */
-export const IDENTITY_WAKE = 'identity'
 const MAX_CACHED = 20_000
 /** A lost wake must not keep a revoked key alive: nothing is believed for longer than this. */
 const BELIEVE_MS = 5_000
@@ -76,27 +77,31 @@ async function nodeCaller(
   host: Host,
   { account, region, nodeId, serial, accessKeyId }: NodeStatement,
 ): Promise<Caller | undefined> {
-  if ((await store.readNodeSerial(host.sql, { account, region }, nodeId)) !== serial) return undefined
-  return { type: 'node', account, region, nodeId, arn: nodeArn({ account, region }, nodeId), accessKeyId }
+  const grant = await store.readNodeGrant(host.sql, { account, region }, nodeId)
+  if (grant?.serial !== serial) return undefined
+  const roleName = grant.roleName ?? undefined
+  return { type: 'node', account, region, nodeId, arn: nodeArn({ account, region }, nodeId), accessKeyId, roleName }
 }
 
 async function roleCaller(host: Host, statement: RoleStatement): Promise<Caller | undefined> {
-  const role = await store.readRoleById(host.sql, statement.roleId)
+  const role = await entities.findById(host.sql, 'role', statement.roleId)
   if (!role) return undefined
-  const { account, roleName, roleId } = role
+  const { account, name: roleName, id: roleId } = role
   const { accessKeyId, sessionName, sessionPolicies, sessionTags, sourceIdentity, issuedAt, mfa } = statement
+  const { transitiveTags } = statement
   return {
     type: 'role',
     account,
     arn: `arn:aws:sts::${account}:assumed-role/${roleName}/${sessionName}`,
     accessKeyId,
-    roleArn: `arn:aws:iam::${account}:role${role.path}${roleName}`,
+    roleArn: entityArn('role', role),
     roleName,
     roleId,
     sessionName,
     sourceIdentity,
+    transitiveTags,
     sessionPolicies,
-    tags: { ...tagMap(role.tags), ...sessionTags },
+    tags: joined(tagMap(role.tags), sessionTags),
     issuedAt,
     mfa,
   }
@@ -104,6 +109,10 @@ async function roleCaller(host: Host, statement: RoleStatement): Promise<Caller 
 
 async function userSessionCaller(host: Host, statement: UserStatement): Promise<Caller | undefined> {
   const { accessKeyId, account, userId, name, sessionPolicies, sessionTags, issuedAt, mfa } = statement
+  // Ends with the key that asked for it, with its user and with its account.
+  const parent = await store.readAccessKey(host.sql, statement.parentKeyId)
+  if (parent?.status !== 'Active' || parent.account !== account || (parent.userId ?? account) !== userId)
+    return undefined
   const user = userId === account ? rootCaller(account, accessKeyId) : await userCaller(host, userId, accessKeyId)
   if (user?.type !== 'user') return user
   if (name === undefined) return { ...user, issuedAt, mfa }
@@ -113,17 +122,17 @@ async function userSessionCaller(host: Host, statement: UserStatement): Promise<
     arn: `arn:aws:sts::${account}:federated-user/${name}`,
     name,
     sessionPolicies,
-    tags: { ...user.tags, ...sessionTags },
+    tags: joined(user.tags, sessionTags),
     issuedAt,
     mfa,
   }
 }
 
 async function userCaller(host: Host, userId: string, accessKeyId: string) {
-  const user = await store.readUserById(host.sql, userId)
+  const user = await entities.findById(host.sql, 'user', userId)
   if (!user) return undefined
-  const { account, userName, path } = user
-  const arn = `arn:aws:iam::${account}:user${path}${userName}`
+  const { account, name: userName } = user
+  const arn = entityArn('user', user)
   const tags = tagMap(user.tags)
   return {
     type: 'user' as const,
@@ -137,6 +146,12 @@ async function userCaller(host: Host, userId: string, accessKeyId: string) {
     issuedAt: 0,
     mfa: false,
   }
+}
+
+/** Tag keys know no case: a session's tag takes the place of the principal's. */
+function joined(own: Record<string, string>, session: Record<string, string>): Record<string, string> {
+  const taken = new Set(Object.keys(session).map((key) => key.toLowerCase()))
+  return { ...Object.fromEntries(Object.entries(own).filter(([key]) => !taken.has(key.toLowerCase()))), ...session }
 }
 
 const tagMap = (tags: { Key: string; Value: string }[]): Record<string, string> =>

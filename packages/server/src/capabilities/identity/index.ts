@@ -3,18 +3,23 @@
  * credentials and lets the installation be set up; users, roles and policies grow here.
  */
 import type { Scope } from '../../platform/arn.ts'
-import type { Capability } from '../../platform/capability.ts'
+import type { Authorizer, Capability } from '../../platform/capability.ts'
 import type { Context, Ground } from '../../platform/context.ts'
 import { accessKeyId, accountId, secretAccessKey } from '../../platform/ids.ts'
+import type { Sealer } from '../../platform/seal.ts'
 import { createAuthorizer, type Needed } from './authorize.ts'
-import { credentialSource, IDENTITY_WAKE } from './credentials.ts'
+import { credentialSource } from './credentials.ts'
+import { denialRoute, keepDenials } from './denials.ts'
+import { iam } from './iam.ts'
+import { noteKeyUses } from './key-uses.ts'
 import init from './migrations/0001-init.sql'
 import principalsMigration from './migrations/0002-principals.sql'
 import { isMalformed, parsePolicy } from './policy/index.ts'
-import { keepPrincipals, principalsOf } from './principals.ts'
+import { keepPrincipals } from './principals.ts'
 import { sealSessionToken } from './session-token.ts'
 import * as store from './store.ts'
 import { sts } from './sts.ts'
+import { IDENTITY_WAKE } from './wake.ts'
 
 export const identity: Capability = {
   name: 'identity',
@@ -22,14 +27,21 @@ export const identity: Capability = {
     { name: '0001-init', sql: init },
     { name: '0002-principals', sql: principalsMigration },
   ],
-  operations: { sts },
+  operations: { iam, sts },
   start(host) {
     const credentials = credentialSource(host)
     const principals = keepPrincipals(host)
+    const denials = keepDenials(host)
+    const uses = noteKeyUses(host)
+    const authorizer = createAuthorizer(principals, denials)
+    authorizers.set(host.sealer, authorizer)
     return {
       credentials,
-      authorizer: createAuthorizer(host, principals),
+      authorizer,
+      observers: [uses.observe],
+      routes: [denialRoute],
       async close() {
+        await Promise.all([denials.idle(), uses.idle()])
         credentials[Symbol.dispose]()
         principals[Symbol.dispose]()
       },
@@ -37,9 +49,15 @@ export const identity: Capability = {
   },
 }
 
+/** A server process has one sealer, which all of its contexts carry: by it they find its authorizer. */
+const authorizers = new WeakMap<Sealer, Authorizer>()
+
 /** Why the context's caller may not do what one operation does through another's door; undefined: it may. */
-export const refusalOf = (context: Context, access: Needed): Promise<string | undefined> =>
-  createAuthorizer(context, principalsOf(context)).decide(context.caller, access, context)
+export async function refusalOf(context: Context, access: Needed): Promise<string | undefined> {
+  const authorizer = authorizers.get(context.sealer)
+  if (!authorizer) throw new Error('identity has not been started')
+  return authorizer.decide(context.caller, access, context)
+}
 
 /** What is wrong with the text of a resource policy; undefined: nothing. */
 export function resourcePolicyFault(text: string): string | undefined {
@@ -110,9 +128,18 @@ export async function createAccount(
   return { account, accessKeyId: row.accessKeyId, secretAccessKey: secret.toString() }
 }
 
-/** Lets a node hold role credentials from now on, and ends those it held before. */
-export async function grantNode(context: Context, nodeId: string): Promise<void> {
-  await store.upsertNodeGrant(context.sql, context, nodeId)
+/**
+ * Lets a node hold role credentials from now on, and ends those it held before. What a role of the name `roleName` grants
+ * is the node's too, beside what every node may do as itself.
+ */
+export async function grantNode(context: Context, nodeId: string, roleName?: string): Promise<void> {
+  await store.upsertNodeGrant(context.sql, context, nodeId, roleName)
+  context.wake(IDENTITY_WAKE)
+}
+
+/** Gives the node another role, at once and on every process. */
+export async function changeNodeRole(context: Context, nodeId: string, roleName: string): Promise<void> {
+  await store.setNodeRole(context.sql, context, nodeId, roleName)
   context.wake(IDENTITY_WAKE)
 }
 
@@ -138,8 +165,9 @@ export async function issueNodeCredentials(
   scope: Scope,
   nodeId: string,
 ): Promise<NodeCredentials | undefined> {
-  const serial = await store.readNodeSerial(ground.sql, scope, nodeId)
-  if (serial === undefined) return undefined
+  const grant = await store.readNodeGrant(ground.sql, scope, nodeId)
+  if (grant === undefined) return undefined
+  const { serial } = grant
   const issuedAt = ground.now().getTime()
   const expiration = new Date(issuedAt + NODE_CREDENTIAL_SECONDS * 1000)
   const keys = { accessKeyId: accessKeyId('ASIA'), secretAccessKey: secretAccessKey() }

@@ -5,16 +5,22 @@
 import { hash } from 'node:crypto'
 import type { Host } from '../../platform/capability.ts'
 import type { Sealer } from '../../platform/seal.ts'
-import { IDENTITY_WAKE } from './credentials.ts'
+import { entityArn } from './entities.ts'
 import {
   type CompiledPolicy,
   compilePolicy,
+  evaluate,
   isMalformed,
   MANAGED_POLICIES,
+  noContextKeys,
   type PolicyKind,
+  type PolicySet,
   parsePolicy,
 } from './policy/index.ts'
+import type { RoleRow } from './store/entities.ts'
+import * as entities from './store/entities.ts'
 import * as store from './store.ts'
+import { IDENTITY_WAKE } from './wake.ts'
 
 const MAX_PRINCIPALS = 20_000
 const MAX_TEXTS = 20_000
@@ -28,9 +34,16 @@ export interface PrincipalPolicies {
   boundary: CompiledPolicy | undefined
 }
 
+export interface NodeRole {
+  role: RoleRow
+  policies: PrincipalPolicies
+}
+
 export interface Principals extends Disposable {
   /** Of a user (with its groups) or a role, by id. */
-  policiesOf(ownerId: string, boundaryArn: string | null): Promise<PrincipalPolicies>
+  policiesOf(ownerId: string): Promise<PrincipalPolicies>
+  /** Of the role that a node carries; undefined: there is none of that name, or it does not trust Systems Manager. */
+  nodeRole(account: string, roleName: string): Promise<NodeRole | undefined>
   session(texts: readonly string[]): CompiledPolicy[]
   /** A resource's own policy. */
   resource(text: string): CompiledPolicy
@@ -52,7 +65,7 @@ export function principalsOf(context: { sealer: Sealer }): Principals {
 }
 
 export function keepPrincipals(host: Host): Principals {
-  const known = new Map<string, { policies: PrincipalPolicies; until: number }>()
+  const known = new Map<string, { answer: unknown; until: number }>()
   const texts = new Map<string, CompiledPolicy>()
   let generation = 0
   const subscription = host.onWake(IDENTITY_WAKE, () => {
@@ -68,13 +81,31 @@ export function keepPrincipals(host: Host): Principals {
     // Every stored policy was parsed before it was stored: one that cannot be read would silently deny or allow.
     if (isMalformed(document)) throw new Error(`the stored policy ${name} cannot be read: ${document.message}`)
     const policy = compilePolicy(document, name)
+    if (RESOURCE_TAG.test(text)) tagged.add(policy)
     if (texts.size >= MAX_TEXTS) texts.clear()
     texts.set(id, policy)
     return policy
   }
 
-  async function read(ownerId: string, boundaryArn: string | null): Promise<PrincipalPolicies> {
-    const rows = await store.readPolicyTexts(host.sql, ownerId)
+  /** What `read` answers, kept until a wake; an answer read while a wake came in is used once and not kept. */
+  async function remembered<T>(id: string, read: () => Promise<T>): Promise<T> {
+    const now = host.clock.now().getTime()
+    const before = known.get(id)
+    if (before && before.until > now) return before.answer as T
+    const asOf = generation
+    const answer = await read()
+    if (asOf === generation) {
+      if (known.size >= MAX_PRINCIPALS) known.clear()
+      known.set(id, { answer, until: now + BELIEVE_MS })
+    }
+    return answer
+  }
+
+  async function read(ownerId: string): Promise<PrincipalPolicies> {
+    const [rows, boundaryArn] = await Promise.all([
+      store.readPolicyTexts(host.sql, ownerId),
+      store.readBoundary(host.sql, ownerId),
+    ])
     const identity = rows.flatMap(({ name, document }) => {
       const text = document ?? managed.get(name)
       return text === undefined ? [] : [compiled(text, 'identity', name)]
@@ -85,19 +116,16 @@ export function keepPrincipals(host: Host): Principals {
     return { identity, boundary: compiled(text ?? NOTHING, 'boundary', boundaryArn) }
   }
 
+  async function readNodeRole(account: string, roleName: string): Promise<NodeRole | undefined> {
+    const role = await entities.find(host.sql, 'role', account, roleName)
+    if (!role || !trustsSystemsManager(role)) return undefined
+    const { identity, boundary } = await read(role.id)
+    return { role, policies: { identity: identity.filter(({ name }) => name !== NODE_CORE), boundary } }
+  }
+
   const principals: Principals = {
-    async policiesOf(ownerId, boundaryArn) {
-      const now = host.clock.now().getTime()
-      const before = known.get(ownerId)
-      if (before && before.until > now) return before.policies
-      const asOf = generation
-      const policies = await read(ownerId, boundaryArn)
-      if (asOf === generation) {
-        if (known.size >= MAX_PRINCIPALS) known.clear()
-        known.set(ownerId, { policies, until: now + BELIEVE_MS })
-      }
-      return policies
-    },
+    policiesOf: (ownerId) => remembered(ownerId, () => read(ownerId)),
+    nodeRole: (account, roleName) => remembered(`node ${account} ${roleName}`, () => readNodeRole(account, roleName)),
     session: (sessionTexts) => sessionTexts.map((text) => compiled(text, 'session', 'session policy')),
     resource: (text) => compiled(text, 'resource', 'resource policy'),
     [Symbol.dispose]: () => subscription[Symbol.dispose](),
@@ -105,5 +133,36 @@ export function keepPrincipals(host: Host): Principals {
   kept.set(host.sealer, principals)
   return principals
 }
+
+/**
+ * What every node may do as itself, whatever its role: the policy that AWS has for it also lets a node read every
+ * parameter of the account, which no node does here unless another policy says so.
+ */
+const NODE_CORE = 'arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore'
+
+function trustsSystemsManager(role: RoleRow): boolean {
+  const request = {
+    principal: { type: 'service' as const, service: 'ssm.amazonaws.com' },
+    action: 'sts:AssumeRole',
+    resources: [{ arn: entityArn('role', role) }],
+    context: noContextKeys,
+  }
+  return evaluate(request, { identity: [], resource: compileTrust(role) }) === 'allow'
+}
+
+/** The role's trust policy. */
+export function compileTrust(role: RoleRow): CompiledPolicy {
+  const document = parsePolicy(role.trustPolicy, 'trust')
+  if (isMalformed(document))
+    throw new Error(`the stored trust policy of ${role.name} cannot be read: ${document.message}`)
+  return compilePolicy(document, `trust policy of ${role.name}`)
+}
+
+const RESOURCE_TAG = /resourcetag\//i
+const tagged = new WeakSet<CompiledPolicy>()
+
+/** Whether any of these policies asks for the tags of resources, so that they must be looked up. */
+export const asksForTags = ({ identity, boundary, session = [] }: PolicySet): boolean =>
+  [...identity, ...session, ...(boundary ? [boundary] : [])].some((policy) => tagged.has(policy))
 
 const NOTHING = '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}'

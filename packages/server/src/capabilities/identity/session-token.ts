@@ -39,7 +39,10 @@ export interface RoleStatement extends Keys, Narrowed {
 /** Of GetSessionToken, or of GetFederationToken when it has a `name`. */
 export interface UserStatement extends Keys, Narrowed {
   kind: 'user'
+  /** The account's number for its root. */
   userId: string
+  /** The long-lived key that asked: these credentials end with it. */
+  parentKeyId: string
   name?: string
 }
 

@@ -66,12 +66,25 @@ export async function readRootKey(sql: Sql, account: string): Promise<AccessKeyR
 }
 
 /** Gives the node a new serial, which ends every session token it held before. */
-export async function upsertNodeGrant(sql: Sql, scope: Scope, nodeId: string): Promise<number> {
+export async function upsertNodeGrant(
+  sql: Sql,
+  scope: Scope,
+  nodeId: string,
+  roleName: string | undefined,
+): Promise<number> {
   await deleteNodeGrant(sql, scope, nodeId)
   const [row] = await sql<{ serial: number }[]>`
-    insert into node_grants (account, region, node_id) values (${scope.account}, ${scope.region}, ${nodeId})
+    insert into node_grants (account, region, node_id, role_name)
+    values (${scope.account}, ${scope.region}, ${nodeId}, ${roleName ?? null})
     returning serial`
   return row!.serial
+}
+
+/** Gives the node another role from its next request on. */
+export async function setNodeRole(sql: Sql, scope: Scope, nodeId: string, roleName: string): Promise<void> {
+  await sql`
+    update node_grants set role_name = ${roleName}
+    where account = ${scope.account} and region = ${scope.region} and node_id = ${nodeId}`
 }
 
 export async function deleteNodeGrant(sql: Sql, scope: Scope, nodeId: string): Promise<void> {
@@ -80,56 +93,19 @@ export async function deleteNodeGrant(sql: Sql, scope: Scope, nodeId: string): P
     where account = ${scope.account} and region = ${scope.region} and node_id = ${nodeId}`
 }
 
-export async function readNodeSerial(sql: Sql, scope: Scope, nodeId: string): Promise<number | undefined> {
-  const [row] = await sql<{ serial: number }[]>`
-    select serial from node_grants
-    where account = ${scope.account} and region = ${scope.region} and node_id = ${nodeId}`
-  return row?.serial
+/** Of accounts that are not disabled. */
+export async function readNodeGrant(
+  sql: Sql,
+  scope: Scope,
+  nodeId: string,
+): Promise<{ serial: number; roleName: string | null } | undefined> {
+  const [row] = await sql<{ serial: number; roleName: string | null }[]>`
+    select serial, role_name as "roleName" from node_grants join accounts using (account)
+    where account = ${scope.account} and region = ${scope.region} and node_id = ${nodeId} and status = 'Active'`
+  return row
 }
 
 // ------------------------------------------------------------------------------------------ principals and their policies
-
-export interface UserRow {
-  account: string
-  userName: string
-  userId: string
-  path: string
-  boundaryArn: string | null
-  tags: { Key: string; Value: string }[]
-}
-
-export async function readUserById(sql: Sql, userId: string): Promise<UserRow | undefined> {
-  const [row] = await sql<UserRow[]>`
-    select account, user_name as "userName", user_id as "userId", path, boundary_arn as "boundaryArn", tags
-    from users where user_id = ${userId}`
-  return row
-}
-
-export interface RoleRow {
-  account: string
-  roleName: string
-  roleId: string
-  path: string
-  trustPolicy: string
-  maxSessionSeconds: number
-  boundaryArn: string | null
-  tags: { Key: string; Value: string }[]
-}
-
-const roleColumns = (sql: Sql) => sql`
-  account, role_name as "roleName", role_id as "roleId", path, trust_policy as "trustPolicy",
-  max_session_seconds as "maxSessionSeconds", boundary_arn as "boundaryArn", tags`
-
-export async function readRoleById(sql: Sql, roleId: string): Promise<RoleRow | undefined> {
-  const [row] = await sql<RoleRow[]>`select ${roleColumns(sql)} from roles where role_id = ${roleId}`
-  return row
-}
-
-export async function readRoleByName(sql: Sql, account: string, roleName: string): Promise<RoleRow | undefined> {
-  const [row] = await sql<RoleRow[]>`
-    select ${roleColumns(sql)} from roles where account = ${account} and lower(role_name) = lower(${roleName})`
-  return row
-}
 
 export interface PolicyText {
   /** The name of an inline policy, the ARN of a managed one. */
@@ -163,4 +139,68 @@ export async function readPolicyText(sql: Sql, policyArn: string): Promise<strin
 
 export async function touchRole(sql: Sql, roleId: string, region: string, now: Date): Promise<void> {
   await sql`update roles set last_used_at = ${now}, last_used_region = ${region} where role_id = ${roleId}`
+}
+
+/** The boundary of a user or a role; null: none, or no such principal. */
+export async function readBoundary(sql: Sql, ownerId: string): Promise<string | null> {
+  const [row] = await sql<{ arn: string | null }[]>`
+    select boundary_arn as arn from users where user_id = ${ownerId}
+    union all select boundary_arn from roles where role_id = ${ownerId}`
+  return row?.arn ?? null
+}
+
+// -------------------------------------------------------------------------------------------------------------- accounts
+
+export interface AccountRow {
+  account: string
+  name: string
+  status: 'Active' | 'Disabled'
+  createdAt: Date
+}
+
+export async function listAccounts(sql: Sql): Promise<AccountRow[]> {
+  return sql<
+    AccountRow[]
+  >`select account, name, status, created_at as "createdAt" from accounts order by created_at, account`
+}
+
+/** false: there is no such account. */
+export async function setAccountStatus(sql: Sql, account: string, status: AccountRow['status']): Promise<boolean> {
+  const rows = await sql`update accounts set status = ${status} where account = ${account} returning 1`
+  return rows.length === 1
+}
+
+// --------------------------------------------------------------------------------------------------------------- denials
+
+export interface DenialRow {
+  account: string
+  requestId: string
+  deniedAt: Date
+  principalArn: string
+  action: string
+  reason: unknown
+}
+
+/** Writes refusals and forgets all but the newest `most` of their accounts. */
+export async function insertDenials(sql: Sql, rows: DenialRow[], most: number): Promise<void> {
+  await sql`
+    insert into denials (account, request_id, denied_at, principal_arn, action, reason)
+    select account, request_id, at::timestamptz, principal_arn, action, reason::jsonb
+    from unnest(${rows.map((row) => row.account)}::text[], ${rows.map((row) => row.requestId)}::text[],
+      ${rows.map((row) => row.deniedAt.toISOString())}::text[], ${rows.map((row) => row.principalArn)}::text[],
+      ${rows.map((row) => row.action)}::text[], ${rows.map((row) => JSON.stringify(row.reason))}::text[])
+      as d (account, request_id, at, principal_arn, action, reason)
+    on conflict do nothing`
+  for (const account of new Set(rows.map((row) => row.account))) {
+    await sql`
+      delete from denials where account = ${account} and denied_at < (
+        select denied_at from denials where account = ${account} order by denied_at desc offset ${most} limit 1)`
+  }
+}
+
+export async function readDenial(sql: Sql, account: string, requestId: string): Promise<DenialRow | undefined> {
+  const [row] = await sql<DenialRow[]>`
+    select account, request_id as "requestId", denied_at as "deniedAt", principal_arn as "principalArn", action, reason
+    from denials where account = ${account} and request_id = ${requestId}`
+  return row
 }

@@ -8,10 +8,15 @@ import type { Access } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
 import { accessKeyId, secretAccessKey } from '../../platform/ids.ts'
-import { accessRequest, policySet } from './authorize.ts'
-import { type CompiledPolicy, compilePolicy, evaluate, isMalformed, parsePolicy } from './policy/index.ts'
-import { managedPolicyText, principalsOf } from './principals.ts'
+import { accessRequest, callerKeys, type PolicyCaller, policySet, principalOf } from './authorize.ts'
+import { entityArn } from './entities.ts'
+import { takesCode } from './operations/mfa.ts'
+import { requestTags } from './permissions.ts'
+import { evaluate, isMalformed, parsePolicy } from './policy/index.ts'
+import { compileTrust, managedPolicyText, principalsOf } from './principals.ts'
+import { openReason } from './reasons.ts'
 import { type SessionStatement, sealSessionToken } from './session-token.ts'
+import { find, findById, type RoleRow, touchRole } from './store/entities.ts'
 import * as store from './store.ts'
 
 /** Seconds: published minima, defaults and maxima of STS. */
@@ -20,6 +25,7 @@ const ROLE_SECONDS = 3_600
 /** A role assumed by a role lives an hour at most. */
 const CHAINED_SECONDS = 3_600
 const USER_SECONDS = 43_200
+const MAX_USER_SECONDS = 129_600
 const ROOT_SECONDS = 3_600
 
 const anywhere = (): Access => ({ resources: ['*'] })
@@ -38,6 +44,10 @@ export const sts: ServiceOperations<'sts'> = {
   GetFederationToken: {
     authorize: (input, { caller }) => ({ resources: [federatedArn(caller.account, input.Name)] }),
     handle: getFederationToken,
+  },
+  DecodeAuthorizationMessage: {
+    authorize: anywhere,
+    handle: async (context, input) => ({ DecodedMessage: openReason(context, input.EncodedMessage) }),
   },
   GetAccessKeyInfo: {
     authorize: anywhere,
@@ -74,95 +84,163 @@ async function assumeRole(context: Context, input: Input<'AssumeRole', 'sts'>): 
       'AccessDeniedException',
       `User: ${caller.arn} is not authorized to perform: sts:AssumeRole on resource: ${input.RoleArn}`,
     )
-  if (caller.type === 'node' || caller.type === 'anonymous' || caller.type === 'root')
-    throw caller.type === 'root' ? validationRoot() : refused()
-  const [, account = '', name = ''] = ROLE_ARN.exec(input.RoleArn) ?? []
-  const role = await store.readRoleByName(context.sql, account, name)
-  if (!role || `arn:aws:iam::${account}:role${role.path}${role.roleName}` !== input.RoleArn) throw refused()
-  if (!(await mayAssume(context, input, role))) throw refused()
-  const seconds = input.DurationSeconds ?? ROLE_SECONDS
-  if (seconds > role.maxSessionSeconds)
-    throw validation('The requested DurationSeconds exceeds the MaxSessionDuration set for this role.')
+  if (caller.type === 'root') throw new AwsError('AccessDeniedException', 'Roles may not be assumed by root accounts.')
+  if (caller.type !== 'user' && caller.type !== 'role') throw refused()
+  const role = await roleOf(context, input.RoleArn)
+  if (!role) throw refused()
+  const mfa = await withMfa(context, input)
+  if (!(await mayAssume(context, input, role, mfa))) throw refused()
+  const seconds = roleSeconds(input, role)
   if (caller.type === 'role' && seconds > CHAINED_SECONDS)
     throw validation(
       'The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.',
     )
-  const sessionTags = Object.fromEntries((input.Tags ?? []).map(({ Key, Value }) => [Key, Value]))
+  const sessionPolicyTexts = await sessionPolicies(context, input.Policy, input.PolicyArns)
   const issued = issue(context, seconds, {
     kind: 'role',
-    account,
-    roleId: role.roleId,
+    account: role.account,
+    roleId: role.id,
     sessionName: input.RoleSessionName,
-    sourceIdentity: input.SourceIdentity ?? (caller.type === 'role' ? caller.sourceIdentity : undefined),
-    sessionPolicies: await sessionPolicies(context, input.Policy, input.PolicyArns),
-    sessionTags,
-    transitiveTags: input.TransitiveTagKeys ?? [],
-    mfa: caller.mfa,
+    sourceIdentity: sourceIdentityOf(caller, input),
+    sessionPolicies: sessionPolicyTexts,
+    ...sessionTagsOf(caller, input),
+    mfa,
   })
-  await store.touchRole(context.sql, role.roleId, context.region, context.now())
+  await touchRole(context.sql, role.id, context.region, context.now())
   return {
     Credentials: issued,
-    AssumedRoleUser: {
-      AssumedRoleId: `${role.roleId}:${input.RoleSessionName}`,
-      Arn: `arn:aws:sts::${account}:assumed-role/${role.roleName}/${input.RoleSessionName}`,
-    },
-    SourceIdentity: input.SourceIdentity,
+    AssumedRoleUser: assumedRoleUser(role, input.RoleSessionName),
+    PackedPolicySize: sessionPolicyTexts.length > 0 ? packedSize(sessionPolicyTexts) : undefined,
+    SourceIdentity: sourceIdentityOf(caller, input),
   }
 }
 
-const validationRoot = () => new AwsError('AccessDeniedException', 'Roles may not be assumed by root accounts.')
+/** The role of this ARN, of an account that is not disabled. */
+export async function roleOf(context: Context, arn: string): Promise<RoleRow | undefined> {
+  const [, account = '', name = ''] = ROLE_ARN.exec(arn) ?? []
+  const row = await find(context.sql, 'role', account, name)
+  const role = row && (await findById(context.sql, 'role', row.id))
+  return role && entityArn('role', role) === arn ? role : undefined
+}
+
+/** ValidationError: longer than the role's sessions may last. */
+export function roleSeconds({ DurationSeconds: seconds = ROLE_SECONDS }: { DurationSeconds?: number }, role: RoleRow) {
+  if (seconds > role.maxSessionSeconds)
+    throw validation('The requested DurationSeconds exceeds the MaxSessionDuration set for this role.')
+  return seconds
+}
+
+export const assumedRoleUser = (role: RoleRow, session: string) => ({
+  AssumedRoleId: `${role.id}:${session}`,
+  Arn: `arn:aws:sts::${role.account}:assumed-role/${role.name}/${session}`,
+})
+
+/** Per cent of what session policies may have together. */
+const MAX_SESSION_POLICY_CHARACTERS = 2_048
+export const packedSize = (texts: readonly string[]): number =>
+  Math.min(100, Math.ceil((texts.join('').length / MAX_SESSION_POLICY_CHARACTERS) * 100))
+
+/** Once set it stays for every role that follows. */
+function sourceIdentityOf(caller: Caller, input: Input<'AssumeRole', 'sts'>): string | undefined {
+  const before = caller.type === 'role' ? caller.sourceIdentity : undefined
+  if (before !== undefined && input.SourceIdentity !== undefined && before !== input.SourceIdentity)
+    throw new AwsError('AccessDeniedException', 'The source identity of a session cannot be changed.')
+  return before ?? input.SourceIdentity
+}
+
+/** The tags that are asked for with those that a session hands on; those cannot be overridden. ValidationError. */
+function sessionTagsOf(caller: Caller, { Tags = [], TransitiveTagKeys = [] }: Input<'AssumeRole', 'sts'>) {
+  if (new Set(Tags.map(({ Key }) => Key.toLowerCase())).size !== Tags.length)
+    throw validation('Duplicate tag keys found. Please note that Tag keys are case insensitive.')
+  const given = new Set(Tags.map(({ Key }) => Key.toLowerCase()))
+  const handedOn = caller.type === 'role' ? caller.transitiveTags : []
+  if (handedOn.some((key) => given.has(key.toLowerCase())))
+    throw validation(
+      'One of the specified transitive tag keys cannot be set because it conflicts with a transitive tag key from the calling session.',
+    )
+  const before = caller.type === 'role' ? caller.tags : {}
+  const inherited = handedOn.flatMap((key) => (before[key] === undefined ? [] : [[key, before[key]]]))
+  return {
+    sessionTags: Object.fromEntries([...inherited, ...Tags.map(({ Key, Value }) => [Key, Value])]) as Record<
+      string,
+      string
+    >,
+    transitiveTags: [...handedOn, ...TransitiveTagKeys],
+  }
+}
+
+/** Whether the request proves a second factor, or comes from a session that has. AccessDenied: a wrong code. */
+async function withMfa(context: Context, input: { SerialNumber?: string; TokenCode?: string }): Promise<boolean> {
+  const { caller } = context
+  if (input.SerialNumber === undefined && input.TokenCode === undefined) return caller.type === 'user' && caller.mfa
+  const { SerialNumber = '', TokenCode = '' } = input
+  const isGood = caller.type === 'user' && (await takesCode(context, caller.userId, SerialNumber, TokenCode))
+  if (!isGood)
+    throw new AwsError('AccessDeniedException', 'MultiFactorAuthentication failed with invalid MFA one time pass code.')
+  return true
+}
 
 /** The role's trust policy as the resource's policy, and what the caller's own policies say, in one evaluation. */
-async function mayAssume(context: Context, input: Input<'AssumeRole', 'sts'>, role: store.RoleRow): Promise<boolean> {
-  const caller = context.caller as Extract<Caller, { type: 'user' | 'role' | 'federated' }>
+async function mayAssume(
+  context: Context,
+  input: Input<'AssumeRole', 'sts'>,
+  role: RoleRow,
+  mfa: boolean,
+): Promise<boolean> {
+  const caller = context.caller as PolicyCaller
   const keys: Record<string, string | string[]> = {
     'sts:RoleSessionName': input.RoleSessionName,
     ...(input.ExternalId === undefined ? {} : { 'sts:ExternalId': input.ExternalId }),
     ...(input.SourceIdentity === undefined ? {} : { 'sts:SourceIdentity': input.SourceIdentity }),
-    ...(input.Tags ? { 'aws:TagKeys': input.Tags.map((tag) => tag.Key) } : {}),
-    ...Object.fromEntries((input.Tags ?? []).map((tag) => [`aws:RequestTag/${tag.Key}`, tag.Value])),
+    ...(input.TransitiveTagKeys ? { 'sts:TransitiveTagKeys': input.TransitiveTagKeys } : {}),
+    ...(mfa ? { 'aws:MultiFactorAuthPresent': 'true', 'aws:MultiFactorAuthAge': '0' } : {}),
+    ...requestTags(input.Tags ?? []),
+    ...Object.fromEntries(role.tags.map(({ Key, Value }) => [`aws:ResourceTag/${Key}`, Value])),
   }
-  const trust = compileTrust(role)
   const actions = [
     'sts:AssumeRole',
     ...(input.Tags?.length ? ['sts:TagSession'] : []),
     ...(input.SourceIdentity ? ['sts:SetSourceIdentity'] : []),
   ]
-  const own = await policySet(context, principalsOf(context), caller)
-  return actions.every((action) => {
-    const request = accessRequest(caller, { action, resources: [input.RoleArn], keys }, context)
-    return evaluate(request, { ...own, resource: trust, resourcePolicyRequired: true }) === 'allow'
-  })
+  const policies = {
+    ...(await policySet(principalsOf(context), caller)),
+    resource: compileTrust(role),
+    resourcePolicyRequired: true,
+  }
+  for (const action of actions) {
+    const access = { action, resources: [input.RoleArn], keys }
+    const request = await accessRequest(callerKeys(caller), principalOf(caller), access, context, policies)
+    if (evaluate(request, policies) !== 'allow') return false
+  }
+  return true
 }
 
-function compileTrust(role: store.RoleRow): CompiledPolicy {
-  const document = parsePolicy(role.trustPolicy, 'trust')
-  if (isMalformed(document))
-    throw new Error(`the stored trust policy of ${role.roleName} cannot be read: ${document.message}`)
-  return compilePolicy(document, `trust policy of ${role.roleName}`)
+/** Only long-lived keys: what has an end must not be able to prolong itself. AccessDenied. */
+function longLived(context: Context, operation: string) {
+  const { caller } = context
+  if ((caller.type !== 'root' && caller.type !== 'user') || caller.accessKeyId.startsWith('ASIA'))
+    throw new AwsError('AccessDeniedException', `Cannot call ${operation} with session credentials`)
+  return caller
 }
 
 async function getSessionToken(
   context: Context,
   input: Input<'GetSessionToken', 'sts'>,
 ): Promise<Output<'GetSessionToken', 'sts'>> {
-  const { caller } = context
-  if (caller.type !== 'root' && caller.type !== 'user')
-    throw new AwsError('AccessDeniedException', 'Cannot call GetSessionToken with session credentials')
-  if (input.SerialNumber !== undefined || input.TokenCode !== undefined)
-    throw new AwsError('AccessDeniedException', 'MultiFactorAuthentication failed with invalid MFA one time pass code.')
-  const seconds = Math.min(input.DurationSeconds ?? USER_SECONDS, caller.type === 'root' ? ROOT_SECONDS : 129_600)
-  const id = caller.type === 'root' ? caller.account : caller.userId
-  return { Credentials: issue(context, seconds, { kind: 'user', account: caller.account, userId: id, ...UNNARROWED }) }
+  const caller = longLived(context, 'GetSessionToken')
+  const mfa = await withMfa(context, input)
+  const most = caller.type === 'root' ? ROOT_SECONDS : MAX_USER_SECONDS
+  const seconds = Math.min(input.DurationSeconds ?? USER_SECONDS, most)
+  const userId = caller.type === 'root' ? caller.account : caller.userId
+  const statement = { kind: 'user' as const, account: caller.account, userId, parentKeyId: caller.accessKeyId }
+  return { Credentials: issue(context, seconds, { ...statement, sessionPolicies: [], sessionTags: {}, mfa }) }
 }
-
-const UNNARROWED = { sessionPolicies: [], sessionTags: {}, mfa: false }
 
 async function getFederationToken(
   context: Context,
   input: Input<'GetFederationToken', 'sts'>,
 ): Promise<Output<'GetFederationToken', 'sts'>> {
-  const { caller } = context
+  const caller = longLived(context, 'GetFederationToken')
   if (caller.type !== 'user')
     throw new AwsError('AccessDeniedException', 'GetFederationToken must be called with the long-lived keys of a user')
   const texts = await sessionPolicies(context, input.Policy, input.PolicyArns)
@@ -170,6 +248,7 @@ async function getFederationToken(
     kind: 'user',
     account: caller.account,
     userId: caller.userId,
+    parentKeyId: caller.accessKeyId,
     name: input.Name,
     // Without a session policy a federated user may do nothing of its own.
     sessionPolicies: texts.length > 0 ? texts : ['{"Version":"2012-10-17","Statement":[]}'],
@@ -182,11 +261,11 @@ async function getFederationToken(
       FederatedUserId: `${caller.account}:${input.Name}`,
       Arn: federatedArn(caller.account, input.Name),
     },
-    PackedPolicySize: 0,
+    PackedPolicySize: packedSize(texts),
   }
 }
 
-async function sessionPolicies(
+export async function sessionPolicies(
   context: Context,
   inline: string | undefined,
   arns: { arn?: string }[] | undefined,
@@ -208,7 +287,7 @@ type Unissued<S> = S extends SessionStatement
   ? Omit<S, 'accessKeyId' | 'secretAccessKey' | 'issuedAt' | 'expiresAt'>
   : never
 
-function issue(context: Context, seconds: number, statement: Unissued<SessionStatement>) {
+export function issue(context: Context, seconds: number, statement: Unissued<SessionStatement>) {
   if (seconds < LEAST_SECONDS) throw validation(`DurationSeconds must be ${LEAST_SECONDS} or more.`)
   const issuedAt = context.now().getTime()
   const keys = { accessKeyId: accessKeyId('ASIA'), secretAccessKey: secretAccessKey() }

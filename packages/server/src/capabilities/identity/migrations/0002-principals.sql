@@ -105,7 +105,7 @@ create table account_aliases (
   account text not null unique references accounts
 );
 
--- Time-based one-time passwords; the seed lies sealed.
+-- Time-based one-time passwords; the seed lies sealed. `last_step` is the last half minute that was used: no code is taken twice.
 create table mfa_devices (
   serial_number text primary key,
   account text not null references accounts,
@@ -132,3 +132,18 @@ alter table access_keys add column last_used_at timestamptz;
 alter table access_keys add column last_used_region text;
 alter table access_keys add column last_used_service text;
 create index access_keys_by_user on access_keys (user_id);
+
+-- The role whose policies a node's credentials carry beside the rights that every node has as itself.
+alter table node_grants add column role_name text;
+
+-- Refusals with their reasons, for those who may know. The newest of each account are kept.
+create table denials (
+  account text not null references accounts,
+  request_id text not null,
+  denied_at timestamptz not null,
+  principal_arn text not null,
+  action text not null,
+  reason jsonb not null,
+  primary key (account, request_id)
+);
+create index denials_by_age on denials (account, denied_at desc);

@@ -1,0 +1,25 @@
+/** IAM's operations, gathered from the things they are about. */
+import type { ServiceOperations } from '../../contract/types.ts'
+import { accessKeys } from './operations/access-keys.ts'
+import { account } from './operations/account.ts'
+import { groups } from './operations/groups.ts'
+import { instanceProfiles } from './operations/instance-profiles.ts'
+import { mfa } from './operations/mfa.ts'
+import { owners } from './operations/owners.ts'
+import { policies } from './operations/policies.ts'
+import { roles } from './operations/roles.ts'
+import { simulation } from './operations/simulate.ts'
+import { users } from './operations/users.ts'
+
+export const iam: ServiceOperations<'iam'> = {
+  ...users,
+  ...groups,
+  ...roles,
+  ...policies,
+  ...owners,
+  ...accessKeys,
+  ...instanceProfiles,
+  ...mfa,
+  ...account,
+  ...simulation,
+}

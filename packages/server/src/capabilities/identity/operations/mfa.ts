@@ -1,0 +1,156 @@
+/** Virtual MFA devices: a sealed seed, one user each, every code taken once. */
+import type { ServiceOperations } from '../../../contract/types.ts'
+import type { Access } from '../../../platform/capability.ts'
+import type { Context } from '../../../platform/context.ts'
+import { AwsError } from '../../../platform/errors.ts'
+import { changing, checkQuota, checkTags, conflict, exists, found, held, noSuch } from '../entities.ts'
+import { pageOf } from '../marker.ts'
+import { anywhere, onEntity, onUserOrSelf, userOrSelf } from '../permissions.ts'
+import { findById } from '../store/entities.ts'
+import * as store from '../store/sign-in.ts'
+import { base32, newSeed, stepOf, stepOfPair } from '../totp.ts'
+import { userSummary } from './users.ts'
+
+const MAX_DEVICES_OF_USER = 8
+const PURPOSE = 'mfa seed'
+
+const serialNumber = (account: string, path: string, name: string) => `arn:aws:iam::${account}:mfa${path}${name}`
+const noDevice = (serial: string) => noSuch(`VirtualMFADevice with serial number ${serial} doesn't exist.`)
+const onDevice = ({ SerialNumber }: { SerialNumber: string }): Access => ({ resources: [SerialNumber] })
+
+async function foundDevice(context: Context, serial: string): Promise<store.DeviceRow> {
+  const device = await store.readDevice(context.sql, context.account, serial)
+  if (!device) throw noDevice(serial)
+  return device
+}
+
+function seedOf({ sealer }: Pick<Context, 'sealer'>, device: store.DeviceRow): Buffer {
+  const seed = sealer.unseal(PURPOSE, device.seedSealed, device.serialNumber)
+  if (!seed) throw new Error(`the seed of ${device.serialNumber} cannot be unsealed with this root key`)
+  return seed
+}
+
+/** Whether `code` is the device's of this moment, was not used before, and the device is this user's. */
+export async function takesCode(context: Context, userId: string, serial: string, code: string): Promise<boolean> {
+  const device = await store.readDevice(context.sql, context.account, serial)
+  if (device?.userId !== userId) return false
+  const step = stepOf(seedOf(context, device), code, context.now(), device.lastStep ?? undefined)
+  return step !== undefined && store.takeStep(context.sql, serial, step)
+}
+
+export const mfa: ServiceOperations<'iam'> = {
+  CreateVirtualMFADevice: {
+    authorize: (input, context) => ({
+      resources: [serialNumber(context.account, input.Path ?? '/', input.VirtualMFADeviceName)],
+    }),
+    handle: (context, input) =>
+      changing(context, async (change) => {
+        checkTags(input.Tags ?? [])
+        const serial = serialNumber(change.account, input.Path ?? '/', input.VirtualMFADeviceName)
+        const seed = newSeed()
+        const seedSealed = change.sealer.seal(PURPOSE, seed, serial)
+        if (!(await store.insertDevice(change.sql, { serialNumber: serial, account: change.account, seedSealed })))
+          throw exists('MFADevice entity at the same path and name already exists.')
+        return { VirtualMFADevice: { SerialNumber: serial, Base32StringSeed: Buffer.from(base32(seed)) } }
+      }),
+  },
+  EnableMFADevice: {
+    authorize: (input, context) => onEntity(context, 'user', input.UserName),
+    handle: (context, input) =>
+      changing(context, async (change) => {
+        const user = await held(change, 'user', input.UserName)
+        const device = await foundDevice(change, input.SerialNumber)
+        if (device.userId !== null) throw exists(`MFADevice ${input.SerialNumber} is already in use.`)
+        const before = await store.listDevices(change.sql, change.account, user.id)
+        checkQuota('MFADevicesPerUser', before.length, MAX_DEVICES_OF_USER)
+        const { AuthenticationCode1: first, AuthenticationCode2: second } = input
+        const step = stepOfPair(seedOf(change, device), first, second, change.now())
+        if (step === undefined)
+          throw new AwsError('InvalidAuthenticationCodeException', 'Authentication code for device is not valid.')
+        const to = { userId: user.id, enabledAt: change.now(), lastStep: step }
+        await store.assignDevice(change.sql, device.serialNumber, to)
+        return {}
+      }),
+  },
+  ResyncMFADevice: {
+    authorize: (input, context) => onEntity(context, 'user', input.UserName),
+    handle: (context, input) =>
+      changing(context, async (change) => {
+        const user = await held(change, 'user', input.UserName)
+        const device = await foundDevice(change, input.SerialNumber)
+        if (device.userId !== user.id || !device.enabledAt) throw noDevice(input.SerialNumber)
+        const { AuthenticationCode1: first, AuthenticationCode2: second } = input
+        const step = stepOfPair(seedOf(change, device), first, second, change.now())
+        if (step === undefined || step <= (device.lastStep ?? -1))
+          throw new AwsError('InvalidAuthenticationCodeException', 'Authentication code for device is not valid.')
+        const to = { userId: user.id, enabledAt: device.enabledAt, lastStep: step }
+        await store.assignDevice(change.sql, device.serialNumber, to)
+        return {}
+      }),
+  },
+  DeactivateMFADevice: {
+    authorize: (input, context) => onUserOrSelf(context, input.UserName),
+    handle: (context, input) =>
+      changing(context, async (change) => {
+        const device = await foundDevice(change, input.SerialNumber)
+        const name = userOrSelf(change, input.UserName)
+        const user = name === undefined ? undefined : await held(change, 'user', name)
+        if (!user || device.userId !== user.id) throw noDevice(input.SerialNumber)
+        await store.assignDevice(change.sql, device.serialNumber, null)
+        return {}
+      }),
+  },
+  DeleteVirtualMFADevice: {
+    authorize: onDevice,
+    handle: (context, input) =>
+      changing(context, async (change) => {
+        const device = await foundDevice(change, input.SerialNumber)
+        if (device.userId !== null) throw conflict('MFA VirtualDevice in use. Must deactivate first.')
+        await store.deleteDevice(change.sql, device.serialNumber)
+        return {}
+      }),
+  },
+  ListMFADevices: {
+    authorize: (input, context) => onUserOrSelf(context, input.UserName),
+    async handle(context, input) {
+      const name = userOrSelf(context, input.UserName)
+      const user = name === undefined ? undefined : await found(context, 'user', name)
+      const devices = user ? await store.listDevices(context.sql, context.account, user.id) : []
+      const { items, rest } = await pageOf(context, `ListMFADevices ${user?.id}`, input, (d) => d.serialNumber, devices)
+      return {
+        MFADevices: items.map((device) => ({
+          UserName: device.userName ?? '',
+          SerialNumber: device.serialNumber,
+          EnableDate: device.enabledAt ?? new Date(0),
+        })),
+        ...rest,
+      }
+    },
+  },
+  ListVirtualMFADevices: {
+    authorize: anywhere,
+    async handle(context, input) {
+      const { AssignmentStatus: status = 'Any' } = input
+      const wanted = (await store.listDevices(context.sql, context.account)).filter(
+        ({ userId }) => status === 'Any' || (status === 'Assigned') === (userId !== null),
+      )
+      const { items, rest } = await pageOf(
+        context,
+        `ListVirtualMFADevices ${status}`,
+        input,
+        (d) => d.serialNumber,
+        wanted,
+      )
+      const VirtualMFADevices = []
+      for (const { serialNumber: SerialNumber, enabledAt, userId } of items) {
+        const user = userId === null ? undefined : await findById(context.sql, 'user', userId)
+        VirtualMFADevices.push({
+          SerialNumber,
+          EnableDate: enabledAt ?? undefined,
+          User: user ? userSummary(user) : undefined,
+        })
+      }
+      return { VirtualMFADevices, ...rest }
+    },
+  },
+}
