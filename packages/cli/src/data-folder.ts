@@ -28,13 +28,30 @@ export async function makeDataFolder(folder: string): Promise<void> {
   try {
     // 0711: PostgreSQL's own user passes through to its part, and lists nothing. A folder that was there before may be
     // anything, such as /tmp, and keeps its mode.
-    if (await mkdir(folder, { recursive: true, mode: 0o711 })) await chmod(folder, 0o711)
+    if (await makeFolders(folder)) await chmod(folder, 0o711)
     await access(folder, constants.W_OK | constants.X_OK)
   } catch (error) {
     throw new ConfigError(
       `the data folder ${folder} cannot be made or used (${reason(error)}): choose another with --data (MUSTERBOOK_DATA)`,
     )
   }
+}
+
+/**
+ * Makes the folder and those above it; true when it was made. Level by level: Node's own recursive mkdir never returns where
+ * the system answers ENOENT for a new entry of an existing folder, as /proc does.
+ */
+async function makeFolders(folder: string): Promise<boolean> {
+  try {
+    return (await stat(folder)).isDirectory() ? false : Promise.reject(new ConfigError('it is no folder'))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+  await makeFolders(dirname(folder))
+  await mkdir(folder, { mode: 0o711 }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error // another start was first
+  })
+  return true
 }
 
 export async function rootKey(folder: string, file: string | undefined): Promise<Buffer> {
