@@ -11,7 +11,7 @@ export async function enroll(config: Config): Promise<string> {
   const { official, tags: Tags, ttlHours: Hours, count: Count } = config.enrolment
   const input = { Kind: official ? 'official' : 'own', Certificates, Tags, Hours, Count }
   const { Token } = await post<{ Token: string }>(endpoint, config.region, credentials, '/v1/enrolments', input)
-  const life = Hours === 1 ? 'an hour' : `${Hours} hours`
+  const life = Hours < 1 ? `${Math.round(Hours * 60)} minutes` : Hours === 1 ? 'an hour' : `${Hours} hours`
   process.stderr.write(
     `Good for ${Count === 1 ? 'one machine' : `${Count} machines`} within ${life}; --undo at its end undoes it: | sh -s -- --undo\n`,
   )

@@ -14,7 +14,12 @@ export interface Enrolment {
 }
 
 export const enrolmentScript = (enrolment: Enrolment): string =>
-  `${head(enrolment)}${enrolment.kind === 'own' ? OWN : OFFICIAL}`
+  `${head(enrolment)}
+main() {${enrolment.kind === 'own' ? OWN : OFFICIAL}}
+
+# Nothing is done before all of this has arrived.
+main "$@"
+`
 
 /** Everything that stands between quotes was checked where it came in: ids, base 64 and host names hold no quote. */
 const head = ({

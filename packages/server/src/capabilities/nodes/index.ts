@@ -7,9 +7,9 @@ import { arn, nodeArn, type Scope } from '../../platform/arn.ts'
 import type { Access, Capability, Reconciler } from '../../platform/capability.ts'
 import type { Context, Ground } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
-import { revokeNode } from '../identity/index.ts'
+import { changeNodeRole, revokeNode } from '../identity/index.ts'
 import { forgetNode } from '../messaging/index.ts'
-import { deleteTags, tagKeys } from '../tags/index.ts'
+import { deleteTags, resourceTagKeys, tagKeys, tagsOf } from '../tags/index.ts'
 import { createActivation, deleteActivation, describeActivations } from './activations.ts'
 import { enrolmentRoutes } from './enrolment.ts'
 import { describeInstanceInformation, getConnectionStatus, updateInstanceInformation } from './instance-information.ts'
@@ -39,6 +39,24 @@ const forgetEnrolments: Reconciler = {
 const anywhere = (): Access => ({ resources: ['*'] })
 const itself = (_: unknown, context: Context): Access => ({ resources: [nodeArn(context, callerNodeId(context))] })
 
+/** Permission on nodes, with their tags as condition keys where a policy asks for them. */
+export function onNode(context: Context, ...nodeIds: string[]): Access {
+  return {
+    resources: nodeIds.map((nodeId) => nodeArn(context, nodeId)),
+    async resourceKeys() {
+      const tags = await tagsOf(context, 'ManagedInstance', nodeIds)
+      return new Map(nodeIds.map((nodeId) => [nodeArn(context, nodeId), resourceTagKeys(tags.get(nodeId) ?? [])]))
+    },
+  }
+}
+
+/** Whoever gives a node a role hands on what the role grants. */
+const passingRole = (context: Context, role: string): Access => ({
+  action: 'iam:PassRole',
+  resources: [arn('iam', { account: context.account, region: '' }, `role/${role}`)],
+  keys: { 'iam:PassedToService': 'ssm.amazonaws.com' },
+})
+
 export const nodes: Capability = {
   name: 'nodes',
   migrations: [
@@ -49,13 +67,10 @@ export const nodes: Capability = {
   operations: {
     ssm: {
       CreateActivation: {
-        authorize: (input, context) => ({
-          resources: ['*'],
-          keys: {
-            ...tagKeys(input.Tags ?? []),
-            'iam:PassRole': arn('iam', { account: context.account, region: '' }, `role/${input.IamRole}`),
-          },
-        }),
+        authorize: (input, context) => [
+          { resources: ['*'], keys: tagKeys(input.Tags ?? []) },
+          passingRole(context, input.IamRole),
+        ],
         handle: createActivation,
       },
       DescribeActivations: { authorize: anywhere, handle: describeActivations },
@@ -81,20 +96,20 @@ export const nodes: Capability = {
       },
       DescribeInstanceInformation: { authorize: anywhere, handle: describeInstanceInformation },
       GetConnectionStatus: {
-        authorize: (input, context) => ({ resources: [nodeArn(context, input.Target)] }),
+        authorize: (input, context) => onNode(context, input.Target),
         handle: getConnectionStatus,
       },
       DescribeInstanceProperties: { authorize: anywhere, handle: describeInstanceProperties },
       ListNodes: { authorize: anywhere, handle: listNodes },
       ListNodesSummary: { authorize: anywhere, handle: listNodesSummary },
       UpdateManagedInstanceRole: {
-        authorize: (input, context) => ({
-          resources: [nodeArn(context, input.InstanceId)],
-          keys: { 'iam:PassRole': arn('iam', { account: context.account, region: '' }, `role/${input.IamRole}`) },
-        }),
+        authorize: (input, context) => [onNode(context, input.InstanceId), passingRole(context, input.IamRole)],
         async handle(context, input) {
-          if (!(await store.updateRole(context.sql, context, input.InstanceId, input.IamRole)))
-            throw new AwsError('InvalidInstanceId', `The node ${input.InstanceId} is not registered.`)
+          await context.transaction(async (transaction) => {
+            if (!(await store.updateRole(transaction.sql, transaction, input.InstanceId, input.IamRole)))
+              throw new AwsError('InvalidInstanceId', `The node ${input.InstanceId} is not registered.`)
+            await changeNodeRole(transaction, input.InstanceId, input.IamRole)
+          })
           return {}
         },
       },
@@ -113,7 +128,7 @@ export const nodes: Capability = {
         },
       },
       DeregisterManagedInstance: {
-        authorize: (input, context) => ({ resources: [nodeArn(context, input.InstanceId)] }),
+        authorize: (input, context) => onNode(context, input.InstanceId),
         async handle(context, input) {
           await context.transaction(async (transaction) => {
             if (!(await store.deleteNode(transaction.sql, transaction, input.InstanceId)))

@@ -45,7 +45,7 @@ export async function registerManagedInstance(
     await store.countRegistration(scoped.sql, id)
     const tags = activation.tags.filter((tag) => tag.Key !== NODE_ID_TAG)
     if (tags.length > 0) await setTags(scoped, 'ManagedInstance', nodeId, tags)
-    await grantNode(scoped, nodeId)
+    await grantNode(scoped, nodeId, activation.iamRole)
     context.log.info({ nodeId, account: scoped.account, region: scoped.region }, 'a node was registered')
     return { InstanceId: nodeId }
   })
