@@ -118,3 +118,12 @@ export const tagKeys = (given: readonly Tag[]): Record<string, string | string[]
   'aws:TagKeys': given.map((tag) => tag.Key),
   ...Object.fromEntries(given.map((tag) => [`aws:RequestTag/${tag.Key}`, tag.Value])),
 })
+
+/** The condition keys of a tagged resource: `aws:ResourceTag/…` and Systems Manager's own `ssm:resourceTag/…`. */
+export const resourceTagKeys = (tags: readonly Tag[]): Record<string, string> =>
+  Object.fromEntries(
+    tags.flatMap(({ Key, Value }) => [
+      [`aws:ResourceTag/${Key}`, Value],
+      [`ssm:resourceTag/${Key}`, Value],
+    ]),
+  )
