@@ -16,6 +16,8 @@ export const SESSION_HELP = `musterbook session <node> [--document name] [--para
     a shell on the node; with a document, what that document starts
 musterbook forward <node> --local port (--port port | --remote host:port)
     a local port that leads to a port of the node, or to a host that the node can reach
+musterbook sessions play <id> | verify <id> | search <text>
+    the recording of a session; play writes asciicast v2 where it writes to no terminal
 All take --data folder, --endpoint url, --region name and --ca file; AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and
 AWS_SECRET_ACCESS_KEY stand in for what is not given, and then the file env of the data folder.
 `
@@ -42,7 +44,10 @@ export async function runSessionCommand([command = '', ...rest]: string[]): Prom
     return
   }
   const access = await readAccess(values)
-  if (command === 'session') await shell(access, node, values)
+  if (command === 'sessions') {
+    const { runRecordings } = await import('./recordings.ts')
+    process.exitCode = await runRecordings(access, positionals)
+  } else if (command === 'session') await shell(access, node, values)
   else if (command === 'forward') await forward(access, node, values)
   else throw new ConfigError(`musterbook ${command}: there is no such command`)
 }

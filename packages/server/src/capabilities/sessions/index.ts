@@ -18,7 +18,9 @@ import { describeSessions } from './describe-sessions.ts'
 import { endSession } from './ending.ts'
 import { holdSessions, type LiveSessions } from './live.ts'
 import init from './migrations/0001-init.sql'
+import recordings from './migrations/0002-recordings.sql'
 import { endForgotten, forgetOld } from './reconcile.ts'
+import { recordingRoutes } from './recording-routes.ts'
 import { END_WORDS } from './rules.ts'
 import { startAccess, startSession, streamUrl } from './start-session.ts'
 import * as store from './store.ts'
@@ -35,7 +37,10 @@ const sessionAccess = ({ SessionId }: { SessionId: string | undefined }, context
 
 export const sessions: Capability = {
   name: 'sessions',
-  migrations: [{ name: '0001-init', sql: init }],
+  migrations: [
+    { name: '0001-init', sql: init },
+    { name: '0002-recordings', sql: recordings },
+  ],
   reconcilers: [endForgotten, forgetOld],
   operations: {
     ssm: {
@@ -68,6 +73,7 @@ export const sessions: Capability = {
     const live = holdSessions(host)
     return {
       routes: [
+        ...recordingRoutes,
         {
           method: 'POST',
           path: DATA_CHANNEL,

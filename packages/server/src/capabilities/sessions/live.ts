@@ -11,6 +11,7 @@ import type { Context } from '../../platform/context.ts'
 import { uuid } from '../../platform/ids.ts'
 import { acknowledge } from '../messaging/index.ts'
 import { type Ending, endSession, SESSION_WAKE } from './ending.ts'
+import { type Recorder, record } from './recording.ts'
 import { type Line, Relay, type Side } from './relay.ts'
 import { END_WORDS } from './rules.ts'
 import * as store from './store.ts'
@@ -52,6 +53,7 @@ interface Live {
   came: Record<Side, boolean>
   /** It ends as soon as the client has come back for what was said last. */
   pending: Ending | undefined
+  recorder: Recorder | undefined
 }
 
 export interface LiveSessions extends AsyncDisposable {
@@ -79,6 +81,7 @@ export function holdSessions(host: Host): LiveSessions {
         if (state === 'Connected') inBackground(store.markConnected(host.sql, session.sessionId), session.sessionId)
         else finishOnceRead(live, { status: 'Terminated', details: END_WORDS.exited, byNode: true })
       },
+      passed: (from, message) => live.recorder?.passed(from, message),
       broken(side, reason) {
         const details = `The ${side} cannot be understood: ${reason}.`
         finish(live, { status: 'Failed', details })
@@ -91,6 +94,9 @@ export function holdSessions(host: Host): LiveSessions {
       missingSince: { agent: now(), client: now() },
       came: { agent: false, client: false },
       pending: undefined,
+      recorder: session.recorded
+        ? record({ ground: host, clock: host.clock, session, behind: (isBehind) => relay.hold('agent', isBehind) })
+        : undefined,
     }
     held.set(session.sessionId, live)
     return live
@@ -134,10 +140,16 @@ export function holdSessions(host: Host): LiveSessions {
     live.relay.say('client', CONTROL_MESSAGE.channelClosed, buildChannelClosed({ ...farewell, Output: details }))
     if (!byNode) live.relay.say('agent', CONTROL_MESSAGE.channelClosed, buildChannelClosed({ ...farewell, Output: '' }))
     live.relay.close()
+    seal(live)
     const sockets = Object.values(live.ends).map(({ socket }) => socket)
     host.clock.after(FAREWELL_MS, () => {
       for (const socket of sockets) shut(socket, CLOSE_NORMAL, 'the session is over')
     })
+  }
+
+  function seal({ relay, recorder, session }: Live): void {
+    const bytes = { toNode: relay.bytesFrom('client'), fromNode: relay.bytesFrom('agent') }
+    if (recorder) inBackground(recorder.end(bytes), session.sessionId)
   }
 
   function sweep(): void {
@@ -252,11 +264,13 @@ export function holdSessions(host: Host): LiveSessions {
       timer[Symbol.dispose]()
       subscription[Symbol.dispose]()
       const sockets = [...held.values()].flatMap((live) => Object.values(live.ends).map(({ socket }) => socket))
+      const recorders = [...held.values()].flatMap(({ recorder }) => recorder ?? [])
       held.clear()
       for (const socket of sockets) {
         shut(socket, CLOSE_GOING_AWAY, 'the server stops; the session can be resumed')
         host.clock.after(FAREWELL_MS, () => socket.terminate())
       }
+      await Promise.all(recorders.map((recorder) => recorder.flush()))
     },
   }
 }

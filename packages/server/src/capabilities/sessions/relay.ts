@@ -75,6 +75,7 @@ interface End {
   line: Line | undefined
   unsent: number
   paused: boolean
+  held: boolean
   sends: Direction
 }
 
@@ -145,6 +146,12 @@ export class Relay {
       this.over = true
       this.options.broken(side, error.message)
     }
+  }
+
+  /** Reads the end no further while whoever records it is behind. */
+  hold(side: Side, isHeld: boolean): void {
+    this.ends[side].held = isHeld
+    this.balance()
   }
 
   /** Sends a message of the service itself to one end; false when it is not connected. */
@@ -235,7 +242,8 @@ export class Relay {
       const end = this.ends[side]
       const waiting = Math.max(end.sends.keptBytes / KEPT_BYTES, this.ends[other(side)].unsent / UNSENT_BYTES)
       // Reading on only at half avoids a pause for every frame.
-      const paused = end.paused ? waiting > 0.5 : waiting >= 1 && !this.ends[other(side)].paused
+      const full = end.paused ? waiting > 0.5 : waiting >= 1 && !this.ends[other(side)].paused
+      const paused = full || end.held
       if (paused === end.paused || !end.line) continue
       end.paused = paused
       if (paused) end.line.pause()
@@ -244,7 +252,7 @@ export class Relay {
   }
 }
 
-const newEnd = (): End => ({ line: undefined, unsent: 0, paused: false, sends: newDirection() })
+const newEnd = (): End => ({ line: undefined, unsent: 0, paused: false, held: false, sends: newDirection() })
 
 const newDirection = (): Direction => ({
   kept: new Map(),

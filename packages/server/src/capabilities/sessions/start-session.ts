@@ -14,6 +14,7 @@ import { uuid } from '../../platform/ids.ts'
 import { documentAccess, findDocument } from '../documents/index.ts'
 import { post, streamOriginOf } from '../messaging/index.ts'
 import { findNodes } from '../nodes/index.ts'
+import { serviceSetting } from '../settings/index.ts'
 import { isEncrypted, limitsOf, newSessionId, PREFERENCES_DOCUMENT } from './rules.ts'
 import * as store from './store.ts'
 import { issueToken } from './tokens.ts'
@@ -25,6 +26,9 @@ type Request = Input<'StartSession'>
  * by that let them reach what the node can reach.
  */
 export const PORT_ACTION = 'ssm:StartPortSession'
+
+/** The account's choice whether sessions are recorded. */
+const RECORDING_SETTING = '/musterbook/session-manager/recording'
 
 export async function startAccess(input: Request, context: Context): Promise<Access[]> {
   const name = input.DocumentName ?? PREFERENCES_DOCUMENT
@@ -58,7 +62,8 @@ export async function startSession(context: Context, input: Request): Promise<Ou
     startedAt: context.now(),
     ...limitsOf(document, preferences.document),
     encrypted: isEncrypted(document),
-    recorded: false,
+    recorded: !isEncrypted(document) && (await serviceSetting(context, RECORDING_SETTING)) === 'true',
+    destination: destinationOf(document, parameters),
     letterId: uuid(),
   }
   const token = await context.transaction(async (inner) => {
@@ -97,6 +102,9 @@ function flattened(document: SessionDocument, given: Record<string, string[]>, n
     throw error
   }
 }
+
+const destinationOf = ({ sessionType }: SessionDocument, { host, portNumber }: JsonObject): string =>
+  sessionType === 'Port' ? `${typeof host === 'string' ? host : 'localhost'}:${portNumber}` : ''
 
 function letter(session: store.NewSession, content: JsonObject, parameters: JsonObject) {
   const { account, region, nodeId, sessionId, letterId } = session

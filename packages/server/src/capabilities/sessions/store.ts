@@ -19,6 +19,8 @@ export interface SessionRow extends Scope {
   encrypted: boolean
   recorded: boolean
   letterId: string
+  /** What a port session leads to, such as `db:5432`. */
+  destination: string
 }
 
 export type NewSession = Omit<SessionRow, 'status' | 'details' | 'endedAt'>
@@ -27,16 +29,18 @@ export type Role = 'agent' | 'client'
 const columns = (sql: Sql) => sql`
   session_id as "sessionId", account, region, node_id as "nodeId", document_name as "documentName",
   session_type as "sessionType", owner, reason, status, details, started_at as "startedAt", ended_at as "endedAt",
-  idle_seconds as "idleSeconds", longest_seconds as "longestSeconds", encrypted, recorded, letter_id as "letterId"`
+  idle_seconds as "idleSeconds", longest_seconds as "longestSeconds", encrypted, recorded, letter_id as "letterId",
+  destination`
 
 export async function insertSession(sql: Sql, session: NewSession): Promise<void> {
   await sql`
     insert into sessions (session_id, account, region, node_id, document_name, session_type, owner, reason, status,
-      details, started_at, idle_seconds, longest_seconds, encrypted, recorded, letter_id, seen_at)
+      details, started_at, idle_seconds, longest_seconds, encrypted, recorded, letter_id, destination,
+      seen_at)
     values (${session.sessionId}, ${session.account}, ${session.region}, ${session.nodeId}, ${session.documentName},
       ${session.sessionType}, ${session.owner}, ${session.reason}, 'Connecting', '', ${session.startedAt},
       ${session.idleSeconds}, ${session.longestSeconds}, ${session.encrypted}, ${session.recorded},
-      ${session.letterId}, ${session.startedAt})`
+      ${session.letterId}, ${session.destination}, ${session.startedAt})`
 }
 
 export async function readSession(sql: Sql, sessionId: string): Promise<SessionRow | undefined> {
@@ -149,4 +153,61 @@ export async function listSessions(sql: Sql, scope: Scope, listing: Listing): Pr
       ${invokedBefore === undefined ? sql`` : sql`and started_at < ${invokedBefore}`}
       ${after ? sql`and (started_at, session_id) < (${new Date(after.startedAt)}, ${after.sessionId})` : sql``}
     order by started_at desc, session_id desc limit ${listing.limit}`
+}
+
+export interface ChunkRow {
+  number: number
+  body: string
+  hash: Buffer
+}
+
+/** Where a chain stands. */
+export type Chained = Pick<ChunkRow, 'number' | 'hash'>
+
+export interface SealRow {
+  chunks: number
+  seal: Buffer
+}
+
+export async function readLastChunk(sql: Sql, sessionId: string): Promise<Chained | undefined> {
+  const [row] = await sql<Chained[]>`
+    select number, hash from session_recordings where session_id = ${sessionId} order by number desc limit 1`
+  return row
+}
+
+export async function insertChunk(sql: Sql, chunk: ChunkRow & { sessionId: string }): Promise<void> {
+  await sql`
+    insert into session_recordings (session_id, number, body, hash)
+    values (${chunk.sessionId}, ${chunk.number}, ${chunk.body}, ${chunk.hash})`
+}
+
+export async function insertSeal(sql: Sql, seal: SealRow & { sessionId: string }): Promise<void> {
+  await sql`
+    insert into session_recording_seals (session_id, chunks, seal) values (${seal.sessionId}, ${seal.chunks}, ${seal.seal})
+    on conflict (session_id) do update set chunks = excluded.chunks, seal = excluded.seal`
+}
+
+export async function readRecording(
+  sql: Sql,
+  sessionId: string,
+): Promise<{ chunks: ChunkRow[]; seal: SealRow | undefined }> {
+  const chunks = await sql<ChunkRow[]>`
+    select number, body, hash from session_recordings where session_id = ${sessionId} order by number`
+  const [seal] = await sql<SealRow[]>`
+    select chunks, seal from session_recording_seals where session_id = ${sessionId}`
+  return { chunks, seal }
+}
+
+/** Recorded sessions of the account in whose chunks the text stands, the youngest first. */
+export async function searchRecordings(
+  sql: Sql,
+  scope: Scope,
+  text: string,
+  limit: number,
+): Promise<{ sessionId: string; nodeId: string; owner: string; startedAt: Date; body: string }[]> {
+  return sql<{ sessionId: string; nodeId: string; owner: string; startedAt: Date; body: string }[]>`
+    select s.session_id as "sessionId", s.node_id as "nodeId", s.owner, s.started_at as "startedAt", r.body
+    from session_recordings r join sessions s on s.session_id = r.session_id
+    where s.account = ${scope.account} and s.region = ${scope.region} and position(${text} in r.body) > 0
+    order by s.started_at desc, r.number limit ${limit}`
 }

@@ -15,6 +15,7 @@ const LOG_GROUP_NAME = /^[.\-_/#A-Za-z0-9]{1,512}$/
 const ROLE_NAME = /^[\w+=,.@/-]{1,576}$/
 
 const RULES = {
+  '/musterbook/session-manager/recording': { default: 'true', values: ON_OFF },
   '/ssm/parameter-store/default-parameter-tier': {
     default: 'Standard',
     values: ['Standard', 'Advanced', 'Intelligent-Tiering'],

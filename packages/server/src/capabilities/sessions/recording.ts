@@ -1,0 +1,174 @@
+/**
+ * A session's recording, made at the relay, so that a node that is taken over cannot take its traces along: asciicast v2
+ * lines in chunks, chained by hash and sealed at the end. Written in the background; when the database falls behind by
+ * more than MAX_WAITING_BYTES, the agent is read no further until it has caught up. Input is not recorded: passwords are
+ * typed there. Of a port only the metadata is: where it led, bytes each way, duration.
+ */
+import { createHash } from 'node:crypto'
+import { type AgentMessage, PAYLOAD_TYPE, parseSize } from '@musterbook/wire'
+import type { Clock } from '../../platform/clock.ts'
+import type { Ground } from '../../platform/context.ts'
+import type { Side } from './relay.ts'
+import * as store from './store.ts'
+
+const CHUNK_BYTES = 64 * 1024
+const FLUSH_MS = 1_000
+const MAX_WAITING_BYTES = 8 * 1024 * 1024
+const SEAL_PURPOSE = 'session recording'
+const FIRST_HASH = Buffer.alloc(32)
+
+export interface Recorder {
+  passed(from: Side, message: AgentMessage): void
+  /** Writes what waits; the recording stays open. */
+  flush(): Promise<void>
+  /** Writes what is left and seals it. */
+  end(bytes: { toNode: number; fromNode: number }): Promise<void>
+}
+
+export interface RecorderOptions {
+  ground: Ground
+  clock: Clock
+  session: store.SessionRow
+  /** The database is behind, or has caught up. */
+  behind(isBehind: boolean): void
+}
+
+export function record({ ground, clock, session, behind }: RecorderOptions): Recorder {
+  const { sessionId, sessionType, startedAt } = session
+  const isPort = sessionType === 'Port'
+  const decoder = new TextDecoder()
+  const header = {
+    version: 2,
+    width: 80,
+    height: 24,
+    timestamp: Math.floor(startedAt.getTime() / 1000),
+    title: `${sessionId} ${session.documentName} on ${session.nodeId} by ${session.owner}`,
+  }
+  const early = new Map<number, AgentMessage>()
+  let expected: number | undefined
+  let lines: string[] = []
+  let waiting = 0
+  let last: store.Chained | undefined
+  let writing: Promise<void> | undefined
+  let timer: Disposable | undefined
+  let isBehind = false
+
+  const at = () => Math.max(0, (ground.now().getTime() - startedAt.getTime()) / 1000)
+
+  function line(value: unknown): void {
+    const text = `${JSON.stringify(value)}\n`
+    lines.push(text)
+    waiting += text.length
+    if (waiting > MAX_WAITING_BYTES && !isBehind) {
+      isBehind = true
+      behind(true)
+    }
+    if (waiting >= CHUNK_BYTES) void flush()
+    else timer ??= clock.after(FLUSH_MS, () => void flush())
+  }
+
+  function flush(): Promise<void> {
+    timer?.[Symbol.dispose]()
+    timer = undefined
+    writing ??= write().finally(() => {
+      writing = undefined
+    })
+    return writing
+  }
+
+  async function write(): Promise<void> {
+    try {
+      last ??= await lastChunk()
+      while (lines.length > 0) {
+        const taken = lines
+        lines = []
+        const body = taken.join('')
+        const next: store.Chained = { number: last.number + 1, hash: chained(last.hash, body) }
+        try {
+          await store.insertChunk(ground.sql, { sessionId, ...next, body })
+        } catch (error) {
+          lines = [...taken, ...lines]
+          throw error
+        }
+        last = next
+        waiting = Math.max(0, waiting - body.length)
+      }
+      if (isBehind) {
+        isBehind = false
+        behind(false)
+      }
+    } catch (error) {
+      ground.log.warn({ err: error, sessionId }, 'a recording could not be written; it is tried again')
+      timer ??= clock.after(FLUSH_MS, () => void flush())
+    }
+  }
+
+  /** A session that goes on after a restart of the server goes on in its recording, too. */
+  async function lastChunk(): Promise<store.Chained> {
+    const found = await store.readLastChunk(ground.sql, sessionId)
+    if (found) return found
+    lines.unshift(`${JSON.stringify(header)}\n`)
+    return { number: 0, hash: FIRST_HASH }
+  }
+
+  /** Messages may come out of order around a lost connection; the recording tells them in order. */
+  function inOrder(message: AgentMessage): void {
+    expected ??= message.sequenceNumber
+    early.set(message.sequenceNumber, message)
+    for (;;) {
+      const next = early.get(expected)
+      if (!next) return
+      early.delete(expected++)
+      if (next.payloadType === PAYLOAD_TYPE.Output || next.payloadType === PAYLOAD_TYPE.StdErr)
+        line([at(), 'o', decoder.decode(next.payload, { stream: true })])
+    }
+  }
+
+  return {
+    flush,
+    passed(from, message) {
+      if (isPort) return
+      if (from === 'agent') inOrder(message)
+      else if (message.payloadType === PAYLOAD_TYPE.Size) {
+        const { cols, rows } = parseSize(message.payload)
+        line([at(), 'r', `${cols}x${rows}`])
+      }
+    },
+    async end({ toNode, fromNode }) {
+      const summary = { ...(isPort ? { destination: session.destination } : {}), toNode, fromNode, seconds: at() }
+      line([at(), 'm', JSON.stringify(summary)])
+      await writing
+      await flush()
+      if (lines.length > 0 || !last) return // stays open: verify says so
+      const seal = ground.sealer.seal(SEAL_PURPOSE, sealedText(last.number, last.hash), sessionId)
+      await store.insertSeal(ground.sql, { sessionId, chunks: last.number, seal })
+    },
+  }
+}
+
+const chained = (before: Uint8Array, body: string): Buffer => createHash('sha256').update(before).update(body).digest()
+
+const sealedText = (chunks: number, hash: Uint8Array): Buffer =>
+  Buffer.from(JSON.stringify({ chunks, hash: Buffer.from(hash).toString('hex') }))
+
+/** What can be said of a recording: whole and sealed, not sealed (it goes on, or its server died), or changed. */
+export type Verdict = { state: 'sealed' | 'open' } | { state: 'broken'; chunk: number; reason: string }
+
+export function verdictOf(
+  ground: Pick<Ground, 'sealer'>,
+  sessionId: string,
+  chunks: readonly store.ChunkRow[],
+  seal: store.SealRow | undefined,
+): Verdict {
+  let hash: Buffer = FIRST_HASH
+  for (const [index, chunk] of chunks.entries()) {
+    if (chunk.number !== index + 1) return { state: 'broken', chunk: index + 1, reason: 'it is missing' }
+    hash = chained(hash, chunk.body)
+    if (!hash.equals(chunk.hash)) return { state: 'broken', chunk: chunk.number, reason: 'it was changed' }
+  }
+  if (!seal) return { state: 'open' }
+  const opened = ground.sealer.unseal(SEAL_PURPOSE, seal.seal, sessionId)
+  return opened?.equals(sealedText(chunks.length, hash))
+    ? { state: 'sealed' }
+    : { state: 'broken', chunk: chunks.length + 1, reason: 'the seal does not fit: the end was cut off or rewritten' }
+}
