@@ -125,7 +125,11 @@ describe('a stream over a bad wire', () => {
           arrived.push(incoming.payload)
           return true
         }
-        for (let now = 0; now < 25_000 && !(queue.length === 0 && sender.drained); now += 10) {
+        for (
+          let now = 0;
+          now < 25_000 && !(queue.length === 0 && sender.drained && receiver.waiting === 0);
+          now += 10
+        ) {
           while (queue.length > 0 && sender.writable) sender.send(PAYLOAD_TYPE.Output, queue.shift() as Uint8Array)
           for (const frame of sender.poll(now)) there.put(frame, now)
           for (const frame of there.arrived(now)) {
