@@ -78,6 +78,6 @@ export function environmentOf({ name, home }: RunAs): Record<string, string> {
     LOGNAME: name,
     SHELL: '/bin/sh',
     TERM: 'xterm-256color',
-    LANG: process.env.LANG ?? 'C.UTF-8',
+    LANG: 'C.UTF-8',
   }
 }
