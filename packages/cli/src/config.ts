@@ -449,7 +449,9 @@ const secret = (value: string) =>
 const databaseUrl = (value: string) =>
   /^postgres(ql)?:\/\//.test(value) && URL.canParse(value)
     ? value
-    : wrong('must look like postgres://user:password@host:5432/database')
+    : wrong(
+        'must look like postgres://user:password@host:5432/database, or postgres://user@localhost/database?host=/socket/folder',
+      )
 const httpsUrl = (value: string) =>
   value.startsWith('https://') && URL.canParse(value)
     ? new URL(value).origin

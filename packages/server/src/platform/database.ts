@@ -35,7 +35,7 @@ export function connectDatabase(address: DatabaseAddress, applicationName: strin
     types: { bigint: { to: 20, from: [20], serialize: String, parse: Number } },
     onnotice: () => {},
   }
-  if (address.url) return surviving(postgres(address.url, options))
+  if (address.url) return surviving(postgres(...readUrl(address.url, options)))
   return surviving(
     postgres({
       ...options,
@@ -45,6 +45,15 @@ export function connectDatabase(address: DatabaseAddress, applicationName: strin
       database: address.database ?? 'musterbook',
     }),
   )
+}
+
+/** libpq's `postgres:///name?host=/var/run/postgresql` for a unix socket, which the driver takes as an option only. */
+function readUrl<Options extends object>(text: string, options: Options): [string, Options] {
+  const url = new URL(text)
+  const host = url.searchParams.get('host')
+  if (host === null) return [text, options]
+  url.searchParams.delete('host')
+  return [url.href, { ...options, host }]
 }
 
 /**
