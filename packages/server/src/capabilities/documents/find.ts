@@ -6,6 +6,7 @@ import {
   type BuiltinDocument,
   builtinContent,
   builtinDocument,
+  DocumentError,
   type DocumentReference,
   type JsonObject,
   parseBuiltin,
@@ -141,9 +142,19 @@ export async function findVersion(
 
 /** InvalidDocument for what is neither a name nor an ARN. */
 const parse = (context: Scope, reference: string): DocumentReference & { account?: string } => {
-  const parsed = inAwsTerms(() => parseReference(reference))
+  const parsed = inAwsTerms(() => parseName(reference))
   // An ARN may leave out the region of its own account's document (aws:runDocument accepts that).
   return { ...parsed, region: parsed.region || context.region }
+}
+
+/** A version in a name that can be none makes a name that no document has: not every operation knows InvalidDocumentVersion. */
+function parseName(reference: string): ReturnType<typeof parseReference> {
+  try {
+    return parseReference(reference)
+  } catch (error) {
+    if (error instanceof DocumentError && error.code === 'InvalidDocumentVersion') throw noSuchDocument(reference)
+    throw error
+  }
 }
 
 function which(selector: string | undefined, versionName: string | undefined): store.Which {
