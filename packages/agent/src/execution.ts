@@ -21,7 +21,7 @@ import {
   writeRunResult,
   writeStepResult,
 } from './orchestration.ts'
-import { asProcessIdentity, isAlive, killGroup } from './process-table.ts'
+import { asProcessIdentity, isAlive, killGroup, processesNaming } from './process-table.ts'
 
 /** Changes are seen by inotify; where that fails, or misses one, this many milliseconds later. */
 const LOOK_EVERY = 500
@@ -87,8 +87,11 @@ async function writeEnd({ at, run }: RunToFollow, message: string): Promise<void
   const status = cancelled ? 'Cancelled' : 'Failed'
   const begun = await unfinishedStep(at, run)
   if (begun) {
-    const leader = asProcessIdentity(await readJson(join(stepFolder(at, begun.index, begun.id), 'process.json')))
+    const folder = stepFolder(at, begun.index, begun.id)
+    const leader = asProcessIdentity(await readJson(join(folder, 'process.json')))
     if (leader && isAlive(leader)) killGroup(leader.pid)
+    // The executor may have been killed between starting the script and noting its process.
+    else if (!leader) for (const pid of processesNaming(`${folder}/`)) killGroup(pid)
     await writeStepResult(at, {
       index: begun.index,
       run,

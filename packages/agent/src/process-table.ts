@@ -1,7 +1,7 @@
 // Which processes are alive, told apart from later ones with the same number: pid, start time in clock ticks since boot
 // and the kernel's boot id. The agent finds its executors by it after a restart, and nobody kills a stranger.
 
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 
 export interface ProcessIdentity {
   pid: number
@@ -48,6 +48,27 @@ export function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals)
 /** Kills the process group that the process leads; false when nothing of it is left. */
 export function killGroup(leaderPid: number): boolean {
   return leaderPid > 1 && send(-leaderPid, 'SIGKILL')
+}
+
+/** Processes whose command line names this path: what a script started by that path is found by when nobody noted its pid. */
+export function processesNaming(path: string): number[] {
+  return listed('/proc').filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(path)
+    } catch {
+      return false // it has ended meanwhile
+    }
+  })
+}
+
+function listed(folder: string): number[] {
+  try {
+    return readdirSync(folder)
+      .filter((name) => /^\d+$/.test(name))
+      .map(Number)
+  } catch {
+    return [] // no /proc here
+  }
 }
 
 function answers(pid: number): boolean {
