@@ -7,12 +7,12 @@ import type { Access } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import type { AwsError } from '../../platform/errors.ts'
 import { refusalOf } from '../identity/index.ts'
-import type { EncryptionContext } from './ciphertext.ts'
-import { KeyError, notFound } from './errors.ts'
+import { type EncryptionContext, nameOfBlob } from './ciphertext.ts'
+import { invalidCiphertext, KeyError, notFound } from './errors.ts'
 import { checkTokens } from './grant-tokens.ts'
 import { policyOf } from './key-policy.ts'
 import { findNamed, keyArn, readKeyName } from './resolve.ts'
-import { type GrantRow, grantsFor, type KeyRow } from './store.ts'
+import { findKey, type GrantRow, grantsFor, type KeyRow } from './store.ts'
 
 export interface Use {
   action: string
@@ -22,6 +22,8 @@ export interface Use {
   /** Condition keys of this operation. */
   keys?: Record<string, string | string[] | undefined>
   grantTokens?: string[] | undefined
+  /** Which of the grants for this operation count; all, unless it says. */
+  suits?(grant: GrantRow): boolean
   /** `ssm`, when a service uses the key for the caller. */
   via?: 'ssm'
 }
@@ -68,6 +70,26 @@ export async function accessTo(context: Context, input: object, asked: Asked, us
     remember(input, asked.role ?? 'key', error)
     return { action: use.action, resources: [keyArn({ ...name, keyId: name.keyId })], keys: contextKeysOf(use) }
   }
+}
+
+/** The permission to use the key that a ciphertext names. InvalidCiphertextException, AccessDeniedException. */
+export async function accessToBlob(
+  context: Context,
+  input: object,
+  role: string,
+  blob: Uint8Array,
+  use: Use,
+): Promise<Access> {
+  const name = nameOfBlob(blob)
+  if (!name) throw invalidCiphertext()
+  const key = await findKey(context.sql, context.region, name.keyId)
+  if (!key)
+    throw new KeyError(
+      'AccessDeniedException',
+      'The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.',
+    )
+  remember(input, role, key)
+  return accessOf(context, key, use)
 }
 
 /** The permission to use a key that is known already, for an operation of KMS. */
@@ -143,11 +165,16 @@ async function grantsOf(context: Context, key: KeyRow, use: Use): Promise<GrantR
   if (context.caller.type === 'root' && context.account === key.account) return []
   const grants = await grantsFor(context.sql, key, namesOf(context.caller))
   return grants.filter(
-    (grant) => grant.operations.includes(use.grantable ?? '') && holds(grant, use.encryptionContext ?? {}),
+    (grant) => grant.operations.includes(use.grantable ?? '') && holds(grant, use) && (use.suits?.(grant) ?? true),
   )
 }
 
-function holds({ constraints }: GrantRow, given: EncryptionContext): boolean {
+/** Constraints concern what takes an encryption context, and nothing else. */
+const WITH_CONTEXT = /^(Encrypt|Decrypt|ReEncryptFrom|ReEncryptTo|GenerateDataKey(Pair)?(WithoutPlaintext)?)$/
+
+function holds({ constraints }: GrantRow, use: Use): boolean {
+  if (!WITH_CONTEXT.test(use.grantable ?? '')) return true
+  const given = use.encryptionContext ?? {}
   const { EncryptionContextSubset: subset, EncryptionContextEquals: equal } = constraints
   const contains = (wanted: EncryptionContext) =>
     Object.entries(wanted).every(([name, value]) => Object.hasOwn(given, name) && given[name] === value)

@@ -8,6 +8,8 @@ import type { EncryptionContext } from './ciphertext.ts'
 import { KeyError } from './errors.ts'
 import init from './migrations/0001-init.sql'
 import kms from './migrations/0002-kms.sql'
+import { operations } from './operations.ts'
+import { keepAppointments } from './reconcile.ts'
 import { forget, KEYS_WAKE, SSM_KEY_ALIAS } from './resolve.ts'
 
 export { decrypt, encrypt, generateDataKey } from './door.ts'
@@ -19,6 +21,8 @@ export const keys: Capability = {
     { name: '0001-init', sql: init },
     { name: '0002-kms', sql: kms },
   ],
+  operations: { kms: operations },
+  reconcilers: [keepAppointments],
   start(host) {
     const subscription = host.onWake(KEYS_WAKE, (keyId) => forget(host.sealer, keyId))
     return {

@@ -103,6 +103,7 @@ export type Changes = Partial<{
   rotation_days: number | null
   rotate_at: Date | null
   material_expires_at: Date | null
+  public_key: Buffer
   imported_digest: Buffer | null
 }>
 
