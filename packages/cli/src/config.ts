@@ -302,8 +302,9 @@ export interface Config {
 export function readConfig(args: string[], environment: NodeJS.ProcessEnv = process.env): Config {
   const { words, flags } = readFlags(args)
   const [word = 'help', ...rest] = words
-  const wantsHelp = flags.get('help') !== undefined || word === 'help'
-  const command = wantsHelp ? 'help' : flags.get('version') !== undefined ? 'version' : asCommand(word)
+  const wantsVersion = flags.get('version') !== undefined
+  const wantsHelp = flags.get('help') !== undefined || (word === 'help' && !wantsVersion)
+  const command = wantsHelp ? 'help' : wantsVersion ? 'version' : asCommand(word)
   const commandId = command === 'follow' ? commandIdOf(rest.shift()) : undefined
   if (command !== 'help' && rest.length > 0) throw new ConfigError(`'${rest[0]}' is one word too many after '${word}'`)
   const helpFor = wantsHelp ? [word, ...rest].find((each): each is Command => Object.hasOwn(COMMANDS, each)) : undefined
@@ -381,7 +382,8 @@ function readFlags(args: string[]): { words: string[]; flags: Map<string, string
       if (!SWITCHES.has(name) && !known.has(name))
         throw new ConfigError(`there is no setting --${name}: 'musterbook --help' lists them`)
       const value = inline ?? (SWITCHES.has(name) ? 'true' : args[++at])
-      if (value === undefined) throw new ConfigError(`--${name} needs a value`)
+      if (value === undefined || (inline === undefined && value.startsWith('--')))
+        throw new ConfigError(`--${name} needs a value`)
       flags.set(name, value)
     }
   }
