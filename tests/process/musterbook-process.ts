@@ -102,7 +102,7 @@ export async function startMusterbook(
   })
   if (end !== undefined) throw new Error(`musterbook ${command} ended (${end}): ${started.err()}`)
   const config = await readConfig(folder)
-  const ssm = new SSMClient({ ...config, maxAttempts: 1 })
+  const ssm = new SSMClient({ ...config, credentials: { ...config.credentials }, maxAttempts: 1 })
   return {
     ...started,
     config,
