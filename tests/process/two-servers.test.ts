@@ -45,7 +45,7 @@ describe('two servers in one installation', () => {
     const account = await testbed.account()
     const { nodeId } = await testbed.node(account)
     const there = account.client({ endpoint: second.endpoint })
-    expect(await isConnected(there, nodeId)).toBe(true)
+    await eventually('the node is connected', () => isConnected(there, nodeId))
     const marker = randomUUID()
     const { Command } = await there.send(run(nodeId, `echo ${marker}`))
     const invocation = await result(there, Command!.CommandId!, nodeId)
