@@ -14,10 +14,10 @@ export type RoundTripsQuestion =
   | { kind: 'close' }
 
 /** Bytes of the frames of `AWS-RunShellScript` with one line, as they were seen on the wire. */
-const JOB = Buffer.alloc(2_266)
-const JOB_ACK = Buffer.alloc(359)
-const REPLY = Buffer.alloc(1_154)
-const REPLY_ACK = Buffer.alloc(248)
+const JOB = Buffer.alloc(1_494)
+const JOB_ACK = Buffer.alloc(348)
+const REPLY = Buffer.alloc(914)
+const REPLY_ACK = Buffer.alloc(260)
 
 const accepted = new Set<WebSocket>()
 const opened: WebSocket[] = []

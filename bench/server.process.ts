@@ -92,7 +92,7 @@ export async function startSubject(
       return { server: processorSeconds(pid), database: all.map(usedBy).reduce((sum, each) => sum + each, 0) }
     },
     async database() {
-      const pidFile = await readFile(join(data, 'postgres', 'postmaster.pid'), 'utf8')
+      const pidFile = await readFile(join(data, 'postgres', 'cluster', 'postmaster.pid'), 'utf8')
       const [, , , databasePort = '', socketFolder = ''] = pidFile.split('\n')
       return postgres({
         host: socketFolder,

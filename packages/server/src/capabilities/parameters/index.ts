@@ -5,6 +5,7 @@
 import type { Capability } from '../../platform/capability.ts'
 import { setLimits } from './capacity.ts'
 import init from './migrations/0001-init.sql'
+import parentFirst from './migrations/0002-parent-first.sql'
 import { parseName, resourceOf } from './names.ts'
 import { operations } from './operations.ts'
 import { expireParameters } from './reconcile.ts'
@@ -15,7 +16,10 @@ export { getParameter, getParameters } from './reading.ts'
 
 export const parameters: Capability = {
   name: 'parameters',
-  migrations: [{ name: '0001-init', sql: init }],
+  migrations: [
+    { name: '0001-init', sql: init },
+    { name: '0002-parent-first', sql: parentFirst },
+  ],
   operations: { ssm: operations },
   reconcilers: [expireParameters],
   taggable: {
