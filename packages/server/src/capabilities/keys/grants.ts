@@ -18,9 +18,13 @@ const PRINCIPAL = /^arn:aws:(iam::\d{12}:(root|user\/.+|role\/.+)|sts::\d{12}:(a
 
 type Create = Input<'CreateGrant', 'kms'>
 
+/** Copied: what is decoded has no prototype, and would equal nothing that was stored. */
 const constraintsOf = (input: Create): store.GrantConstraints => {
   const { EncryptionContextSubset: subset, EncryptionContextEquals: equal } = input.Constraints ?? {}
-  return { ...(subset && { EncryptionContextSubset: subset }), ...(equal && { EncryptionContextEquals: equal }) }
+  return {
+    ...(subset && { EncryptionContextSubset: { ...subset } }),
+    ...(equal && { EncryptionContextEquals: { ...equal } }),
+  }
 }
 
 export function createGrantAccess(context: Context, input: Create): Promise<Access> {

@@ -189,7 +189,7 @@ async function draftOf(
       parent: parentOf(key),
       name: existing?.name ?? name,
       type,
-      value: keyId === null ? input.Value : await encryptValue(context, key, keyId, input.Value),
+      value: keyId === null ? input.Value : await encryptValue(context, key, tier, keyId, input.Value),
       dataType,
       tier,
       keyId,
