@@ -3,13 +3,12 @@
  * the status of a command follows from its invocations. Every target of every command ends in a provable state.
  */
 
-import { arn, nodeArn } from '../../platform/arn.ts'
 import type { Access, Capability } from '../../platform/capability.ts'
-import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import init from './migrations/0001-init.sql'
 import cancelAndOutput from './migrations/0002-cancel-and-output.sql'
 import { outputRoute, takeOutput } from './output.ts'
+import { sendAccess } from './permission.ts'
 import { getCommandInvocation, listCommandInvocations, listCommands } from './reading.ts'
 import { COMMANDS_WAKE, carryOut, forget, giveUp } from './reconcile.ts'
 import { takeReplies } from './replies.ts'
@@ -17,16 +16,6 @@ import { sendCommand } from './send-command.ts'
 import * as store from './store.ts'
 
 const anywhere = (): Access => ({ resources: ['*'] })
-
-/** AWS-owned documents belong to no account. */
-const documentArn = (context: Context, name: string): string =>
-  name.startsWith('arn:')
-    ? name
-    : arn(
-        'ssm',
-        { region: context.region, account: /^AWS[A-Z]*-/.test(name) ? '' : context.account },
-        `document/${name}`,
-      )
 
 export const commands: Capability = {
   name: 'commands',
@@ -36,15 +25,7 @@ export const commands: Capability = {
   ],
   operations: {
     ssm: {
-      SendCommand: {
-        authorize: (input, context) => ({
-          resources: [
-            documentArn(context, input.DocumentName),
-            ...(input.InstanceIds?.map((nodeId) => nodeArn(context, nodeId)) ?? [nodeArn(context, '*')]),
-          ],
-        }),
-        handle: sendCommand,
-      },
+      SendCommand: { authorize: sendAccess, handle: sendCommand },
       ListCommands: { authorize: anywhere, handle: listCommands },
       ListCommandInvocations: { authorize: anywhere, handle: listCommandInvocations },
       GetCommandInvocation: { authorize: anywhere, handle: getCommandInvocation },

@@ -17,6 +17,7 @@ import { AwsError } from '../../platform/errors.ts'
 import { uuid } from '../../platform/ids.ts'
 import { type FoundDocument, findDocument } from '../documents/index.ts'
 import { findNodes, resolveTargets, type TargetNode } from '../nodes/index.ts'
+import { deniedNodes } from './permission.ts'
 import { describeCommand } from './reading.ts'
 import { COMMANDS_WAKE } from './reconcile.ts'
 import {
@@ -36,6 +37,7 @@ export async function sendCommand(context: Context, input: Request): Promise<Out
   const parameters = input.Parameters ?? {}
   const values = checkedParameters(found, parameters)
   const nodes = await chooseNodes(context, input, found)
+  const denied = input.Targets?.length ? await deniedNodes(context, nodes.map(idOf)) : new Set<string>()
   const now = context.now()
   const timeoutSeconds = input.TimeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS
   const deliverBy = new Date(now.getTime() + timeoutSeconds * 1000)
@@ -82,7 +84,7 @@ export async function sendCommand(context: Context, input: Request): Promise<Out
   await store.insertCommand(
     context.sql,
     command,
-    nodes.map((node) => invocationOf(node, found, now)),
+    nodes.map((node) => invocationOf(node, found, denied, now)),
   )
   context.wake(COMMANDS_WAKE)
   return { Command: describeCommand({ ...command, ...FRESH, targetCount: nodes.length }) }
@@ -161,7 +163,20 @@ const supports = (found: FoundDocument, { platformType }: TargetNode): boolean =
 
 const isPlatform = (text: string): text is Platform => (PLATFORMS as readonly string[]).includes(text)
 
-const invocationOf = (node: TargetNode, found: FoundDocument, now: Date): store.NewInvocation =>
-  supports(found, node)
-    ? { nodeId: node.nodeId, status: 'Pending', statusDetails: 'Pending', completedAt: null }
-    : { nodeId: node.nodeId, status: 'Failed', statusDetails: 'InvalidPlatform', completedAt: now }
+const idOf = ({ nodeId }: TargetNode): string => nodeId
+
+function invocationOf(
+  { nodeId, ...node }: TargetNode,
+  found: FoundDocument,
+  denied: ReadonlySet<string>,
+  now: Date,
+): store.NewInvocation {
+  const refused = denied.has(nodeId)
+    ? 'AccessDenied'
+    : supports(found, { nodeId, ...node })
+      ? undefined
+      : 'InvalidPlatform'
+  return refused === undefined
+    ? { nodeId, status: 'Pending', statusDetails: 'Pending', completedAt: null }
+    : { nodeId, status: 'Failed', statusDetails: refused, completedAt: now }
+}

@@ -5,15 +5,15 @@
 import { DocumentError, resolveParameters, type SessionDocument } from '@musterbook/document'
 import { buildInteractiveShell, CONTROL_MESSAGE, type JsonObject } from '@musterbook/wire'
 import type { Input, Output } from '../../contract/types.ts'
-import { nodeArn } from '../../platform/arn.ts'
 import { callerName } from '../../platform/caller.ts'
 import type { Access } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { uuid } from '../../platform/ids.ts'
 import { documentAccess, findDocument } from '../documents/index.ts'
+import { refusalOf } from '../identity/index.ts'
 import { post, streamOriginOf } from '../messaging/index.ts'
-import { findNodes } from '../nodes/index.ts'
+import { findNodes, onNode } from '../nodes/index.ts'
 import { serviceSetting } from '../settings/index.ts'
 import { isEncrypted, limitsOf, newSessionId, PREFERENCES_DOCUMENT } from './rules.ts'
 import * as store from './store.ts'
@@ -30,13 +30,26 @@ export const PORT_ACTION = 'ssm:StartPortSession'
 /** The account's choice whether sessions are recorded. */
 const RECORDING_SETTING = '/musterbook/session-manager/recording'
 
+/** Whether the permission on the document is asked for as well: true unless the request leaves the document out. */
+const DOCUMENT_CHECK = 'ssm:SessionDocumentAccessCheck'
+
+/**
+ * The node, by its ARN and its tags, and the document that the request names. As in AWS, the permission on the node alone
+ * is enough for a session that names no document, unless the policy that gives it wants the document to be checked.
+ */
 export async function startAccess(input: Request, context: Context): Promise<Access[]> {
   const name = input.DocumentName ?? PREFERENCES_DOCUMENT
-  const node: Access = { resources: [nodeArn(context, input.Target)] }
+  const node = onNode(context, input.Target)
+  if (input.DocumentName === undefined) {
+    const alone: Access = { ...node, keys: { [DOCUMENT_CHECK]: 'false' } }
+    if ((await refusalOf(context, { ...alone, action: 'ssm:StartSession' })) === undefined) return [alone]
+  }
+  const checked = (access: Access): Access => ({ ...access, keys: { ...access.keys, [DOCUMENT_CHECK]: 'true' } })
   const document = await documentAccess(context, name)
   const found = await findDocument(context, name, undefined).catch(() => undefined) // refused later, in its own words
   const isPort = found?.document.kind === 'session' && found.document.sessionType === 'Port'
-  return isPort ? [node, document, { ...document, action: PORT_ACTION }] : [node, document]
+  const access = [checked(node), checked(document)]
+  return isPort ? [...access, { ...document, action: PORT_ACTION }] : access
 }
 
 /** Errors: InvalidDocument, TargetNotConnected. */

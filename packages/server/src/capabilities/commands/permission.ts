@@ -1,0 +1,36 @@
+/**
+ * Whom SendCommand lets at which nodes. The document and every node that InstanceIds names are asked about before
+ * anything happens, and one refusal refuses the call. Nodes that Targets find are known only then: each one that the caller
+ * may not command gets an invocation that ends as AccessDenied, and the others run.
+ */
+import type { Input } from '../../contract/types.ts'
+import type { Access } from '../../platform/capability.ts'
+import type { Context } from '../../platform/context.ts'
+import { documentAccess } from '../documents/index.ts'
+import { refusalOf } from '../identity/index.ts'
+import { onNode } from '../nodes/index.ts'
+
+export async function sendAccess(input: Input<'SendCommand'>, context: Context): Promise<Access[]> {
+  const document = await documentAccess(context, input.DocumentName)
+  return input.InstanceIds?.length ? [document, onNode(context, ...input.InstanceIds)] : [document]
+}
+
+/** Of these nodes, those that the caller may not send a command to. */
+export async function deniedNodes(context: Context, nodeIds: string[]): Promise<Set<string>> {
+  if (nodeIds.length === 0) return new Set()
+  const action = 'ssm:SendCommand'
+  const all = onNode(context, ...nodeIds)
+  // Most callers may command all of them: one question, whatever their number.
+  if ((await refusalOf(context, { ...all, action })) === undefined) return new Set()
+  let tags: ReturnType<NonNullable<Access['resourceKeys']>> | undefined
+  const resourceKeys = () => {
+    tags ??= all.resourceKeys?.() ?? Promise.resolve(new Map())
+    return tags
+  }
+  const denied = new Set<string>()
+  for (const [index, nodeId] of nodeIds.entries()) {
+    const resources = all.resources.slice(index, index + 1)
+    if ((await refusalOf(context, { action, resources, resourceKeys })) !== undefined) denied.add(nodeId)
+  }
+  return denied
+}
