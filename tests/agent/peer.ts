@@ -25,6 +25,7 @@ import {
   buildCancelCommandPayload,
   buildChannelToken,
   buildJobId,
+  buildOutputAck,
   buildSendCommandPayload,
   CANCEL_COMMAND_TOPIC,
   canonicalRequest,
@@ -32,10 +33,12 @@ import {
   decodeAgentMessage,
   encodeAgentMessage,
   type HeaderPairs,
+  OUTPUT_MESSAGE,
   parseAgentJobAck,
   parseAgentJobReply,
   parseAuthorization,
   parseOpenControlChannel,
+  parseOutputChunk,
   parseReplyPayload,
   type ReplyPayload,
   SEND_COMMAND_TOPIC,
@@ -74,6 +77,10 @@ export interface Peer {
   health: Record<string, string>[]
   acks: AgentJobAck[]
   replies: ReceivedReply[]
+  /** What came of each stream of live output, by `<job id> <step> <stream>`. */
+  output: Map<string, string>
+  /** Set to take no more live output, as if every chunk were lost. */
+  loseOutput: boolean
   /** How often the control channel was opened. */
   openings: number
   /** Set to refuse replies their acknowledgement. */
@@ -140,6 +147,8 @@ export async function startPeer(): Promise<Peer> {
     health: [],
     acks: [],
     replies: [],
+    output: new Map(),
+    loseOutput: false,
     openings: 0,
     keepReplyAcks: false,
     wantNewKey: false,
@@ -198,12 +207,25 @@ export async function startPeer(): Promise<Peer> {
   function receive(frame: Buffer): void {
     const message = decodeAgentMessage(frame, sha256)
     if (message.messageType === 'agent_job_ack') peer.acks.push(parseAgentJobAck(message.payload))
+    if (message.messageType === OUTPUT_MESSAGE.output) takeOutput(message.payload)
     if (message.messageType !== 'agent_job_reply') return
     const { jobId, topic, content } = parseAgentJobReply(message.payload)
     const { messageId } = message
     peer.replies.push({ messageId, jobId, topic, ...parseReplyPayload(content) })
     if (peer.keepReplyAcks) return
     peer.sendMessage('agent_job_reply_ack', buildAgentJobReplyAck({ jobId, acknowledgedMessageId: messageId }))
+  }
+
+  /** As the control plane does: in order, each byte once, and the answer says from where to go on. */
+  function takeOutput(payload: Uint8Array): void {
+    if (peer.loseOutput) return
+    const { jobId, step, stream, start, data } = parseOutputChunk(payload)
+    const key = `${jobId} ${step} ${stream}`
+    const held = peer.output.get(key) ?? ''
+    const bytes = Buffer.from(data, 'base64').toString('latin1')
+    if (start <= held.length) peer.output.set(key, held + bytes.slice(held.length - start))
+    const next = peer.output.get(key)?.length ?? 0
+    peer.sendMessage(OUTPUT_MESSAGE.outputAck, buildOutputAck({ jobId, step, stream, next }))
   }
 
   function answer(request: IncomingMessage, response: ServerResponse, body: string): unknown {

@@ -103,6 +103,27 @@ describe('an agent that is killed and comes back', () => {
     expect((await ended(jobId)).runtimeStatus.step1?.standardOutput).toBe('begun\nlate\n')
   })
 
+  it('sends the rest of the output of a document that had ended when the agent was killed', async () => {
+    const first = await started()
+    const gate = join(dataFolder, 'gate')
+    const document = shellDocument(`echo begun; while [ ! -e ${gate} ]; do sleep 0.02; done; seq 1 60000`)
+    const jobId = peer.sendCommand({ document })
+    const taken = () => peer.output.get(`${jobId} step1 stdout`) ?? ''
+    await until('the first line is taken', () => taken() === 'begun\n')
+    peer.loseOutput = true
+    mkdirSync(gate)
+    expect((await ended(jobId)).documentStatus).toBe('Success')
+    const done = join(dataFolder, 'inbox', 'done', `${jobId.split('.')[2]}.json`)
+    await until('the agent has put the document away', () => existsSync(done))
+    await first.kill()
+    peer.loseOutput = false
+    await started()
+    const whole = readFileSync(stepFile(jobId, '0-step1', 'stdout'), 'latin1')
+    await until('all of it is taken', () => taken().length >= whole.length)
+    expect(taken()).toBe(whole)
+    await until('nothing more is noted', () => readdirSync(join(dataFolder, 'unsent')).length === 0)
+  })
+
   it('runs what was queued, in order', async () => {
     const first = await started({ commandWorkers: 1 })
     const gate = join(dataFolder, 'gate')

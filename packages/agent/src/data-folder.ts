@@ -6,6 +6,7 @@
 //   agent.pid                     who works here
 //   inbox/{pending,current,done}  one file per command; done keeps only names, for seven days
 //   replies/                      replies that the control plane has not acknowledged
+//   unsent/                       documents that ended before the control plane had all of their output
 //   orchestration/<command id>/   scripts, output, results: see orchestration.ts
 //   runtime/                      what a restart of the machine makes void
 
@@ -27,6 +28,7 @@ export interface DataFolder {
   current: string
   done: string
   replies: string
+  unsent: string
   orchestration: string
 }
 
@@ -43,13 +45,14 @@ export function dataFolderOf(root: string): DataFolder {
     current: join(root, 'inbox', 'current'),
     done: join(root, 'inbox', 'done'),
     replies: join(root, 'replies'),
+    unsent: join(root, 'unsent'),
     orchestration: join(root, 'orchestration'),
   }
 }
 
 export async function makeDataFolder(folder: DataFolder): Promise<void> {
-  for (const path of [folder.root, folder.pending, folder.current, folder.done, folder.replies, folder.orchestration])
-    await makeFolder(path)
+  const { root, pending, current, done, replies, unsent, orchestration } = folder
+  for (const path of [root, pending, current, done, replies, unsent, orchestration]) await makeFolder(path)
 }
 
 /** How long an agent that is just ending may hold the lock, in milliseconds. */

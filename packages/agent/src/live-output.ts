@@ -1,10 +1,11 @@
 // The whole output of running documents, sent as it is written: what scripts wrote to disk is read on from where the
 // control plane says that it is. One chunk of a stream is under way at a time, so a slow control plane slows this and
 // nothing else. A control plane that does not know these messages never answers, and then hears of them every half
-// minute only. Called by main.ts, mail.ts and runner.ts.
+// minute only. What is not taken when its document ends is noted in a folder, so that a later agent goes on with it.
+// Called by main.ts, mail.ts and runner.ts.
 
 import { randomUUID } from 'node:crypto'
-import { open, readdir } from 'node:fs/promises'
+import { open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   buildOutputChunk,
@@ -14,9 +15,11 @@ import {
   type OutputAck,
   type OutputStream,
 } from '@musterbook/wire'
-import { isMissing, readJson } from './durable-files.ts'
+import type { DataFolder } from './data-folder.ts'
+import { isMissing, readJson, writeDurably } from './durable-files.ts'
+import { isCommandId } from './inbox.ts'
 import { type Log, reason } from './log.ts'
-import { type Orchestration, stepFolder } from './orchestration.ts'
+import { type Orchestration, orchestrationOf, stepFolder } from './orchestration.ts'
 import type { SendMessage } from './outbox.ts'
 
 /** Milliseconds between two looks at what scripts have written. */
@@ -28,15 +31,18 @@ const LONGEST_PATIENCE = 30_000
 const FLUSH_PATIENCE = 3_000
 /** The same while it is not known whether the control plane takes output at all. */
 const FIRST_FLUSH_PATIENCE = 300
-/** Output that the control plane does not take for this long after the document's end is given up, in milliseconds. */
+/**
+ * Output that the control plane does not take within this many milliseconds of an open channel, once its document has
+ * ended, is given up: it does not know these messages.
+ */
 const KEEP_AFTER_END = 10 * 60_000
 
 export interface LiveOutput {
   follow(jobId: string, at: Orchestration): void
   /** Resolves when everything written so far is held by the control plane, or after some seconds. */
   flushed(jobId: string): Promise<void>
-  /** Nothing more will be written. */
-  ended(jobId: string): void
+  /** Nothing more will be written. Resolves once what is still to be sent is noted on disk. */
+  ended(jobId: string): Promise<void>
   acknowledged(ack: OutputAck): void
   /** The channel is a new one: everything unanswered is sent again. */
   channelOpened(): void
@@ -63,20 +69,34 @@ interface Followed {
   waiting: Set<() => void>
 }
 
-export function createLiveOutput(send: SendMessage, log: Log): LiveOutput {
-  const documents = new Map<string, Followed>()
+/** Takes up what an earlier agent noted. */
+export async function openLiveOutput(folder: DataFolder, send: SendMessage, log: Log): Promise<LiveOutput> {
+  const documents = await readUnsent(folder, log)
+  let openedAt = 0
   let busy = false
   let known = false
   let timer: NodeJS.Timeout | undefined
+  if (documents.size > 0) begin()
+
+  function begin(): void {
+    timer ??= setInterval(() => void look(), LOOK_EVERY)
+  }
 
   async function lookAt(jobId: string, document: Followed): Promise<void> {
+    // Before reading: what was written between the reading and the end is for the next look.
+    const { endedAt } = document
     await findStreams(document)
     for (const stream of document.streams.values()) await pump(jobId, stream)
-    if ([...document.streams.values()].every(({ drained }) => drained)) for (const done of document.waiting) done()
-    const { endedAt } = document
-    if (endedAt === undefined) return
-    const drained = [...document.streams.values()].every((stream) => stream.drained)
-    if (drained || Date.now() - endedAt > KEEP_AFTER_END) documents.delete(jobId)
+    if (isDrained(document)) for (const done of document.waiting) done()
+    if (endedAt === undefined || (!isDrained(document) && !isRefused(document, endedAt))) return
+    documents.delete(jobId)
+    await rm(unsentMark(folder, jobId), { force: true })
+  }
+
+  /** Was said again and again over an open channel, and never answered. */
+  function isRefused({ streams }: Followed, endedAt: number): boolean {
+    const isSaid = [...streams.values()].some(({ sent }) => sent > 0)
+    return isSaid && Date.now() - Math.max(endedAt, openedAt) > KEEP_AFTER_END
   }
 
   async function pump(jobId: string, stream: Stream): Promise<void> {
@@ -112,7 +132,7 @@ export function createLiveOutput(send: SendMessage, log: Log): LiveOutput {
     follow(jobId, at) {
       if (!documents.has(jobId))
         documents.set(jobId, { at, streams: new Map(), endedAt: undefined, waiting: new Set() })
-      timer ??= setInterval(() => void look(), LOOK_EVERY)
+      begin()
     },
     flushed(jobId) {
       const document = documents.get(jobId)
@@ -129,9 +149,11 @@ export function createLiveOutput(send: SendMessage, log: Log): LiveOutput {
         void look()
       })
     },
-    ended(jobId) {
+    async ended(jobId) {
       const document = documents.get(jobId)
-      if (document) document.endedAt = Date.now()
+      if (document === undefined) return
+      if (await hasMore(document)) await writeDurably(unsentMark(folder, jobId), JSON.stringify({ jobId }))
+      document.endedAt = Date.now()
     },
     acknowledged({ jobId, step, stream: name, next }) {
       known = true
@@ -143,16 +165,55 @@ export function createLiveOutput(send: SendMessage, log: Log): LiveOutput {
       stream.patience = FIRST_PATIENCE
       void pump(jobId, stream)
         .then(() => {
-          if ([...document.streams.values()].every(({ drained }) => drained))
-            for (const done of document.waiting) done()
+          if (isDrained(document)) for (const done of document.waiting) done()
         })
         .catch((error) => log.warn('output not sent', { reason: reason(error) }))
     },
     channelOpened() {
+      openedAt = Date.now()
       for (const { streams } of documents.values()) for (const stream of streams.values()) stream.sent = 0
     },
     close: stop,
   }
+}
+
+const isDrained = ({ streams }: Followed): boolean => [...streams.values()].every(({ drained }) => drained)
+
+/** Whether anything that was written is not held by the control plane. */
+async function hasMore(document: Followed): Promise<boolean> {
+  await findStreams(document)
+  for (const { path, next } of document.streams.values()) if ((await sizeOf(path)) > next) return true
+  return false
+}
+
+async function sizeOf(path: string): Promise<number> {
+  try {
+    return (await stat(path)).size
+  } catch (error) {
+    if (isMissing(error)) return 0
+    throw error
+  }
+}
+
+const unsentMark = (folder: DataFolder, jobId: string): string => join(folder.unsent, `${commandIdOf(jobId)}.json`)
+
+const commandIdOf = (jobId: string): string => jobId.split('.')[2] ?? ''
+
+/** The documents that ended before everything they wrote was taken; the control plane says from where it wants the rest. */
+async function readUnsent(folder: DataFolder, log: Log): Promise<Map<string, Followed>> {
+  const documents = new Map<string, Followed>()
+  for (const name of await readdir(folder.unsent)) {
+    const path = join(folder.unsent, name)
+    const { jobId } = ((await readJson(path).catch(() => undefined)) ?? {}) as { jobId?: unknown }
+    if (typeof jobId !== 'string' || !isCommandId(commandIdOf(jobId))) {
+      await rm(path, { force: true })
+      continue
+    }
+    const at = orchestrationOf(folder.orchestration, commandIdOf(jobId))
+    documents.set(jobId, { at, streams: new Map(), endedAt: Date.now(), waiting: new Set() })
+    log.info('output of an ended document goes on', { jobId })
+  }
+  return documents
 }
 
 /** Adds the streams of steps that have begun since. */
@@ -191,7 +252,10 @@ async function readFrom(path: string, start: number): Promise<Buffer> {
   try {
     const file = await open(path, 'r')
     try {
-      const { bytesRead, buffer } = await file.read(Buffer.alloc(OUTPUT_CHUNK_BYTES), 0, OUTPUT_CHUNK_BYTES, start)
+      // Four looks a second at streams that mostly have nothing new: 64 KB for each would be all of the agent's garbage.
+      const length = Math.min((await file.stat()).size - start, OUTPUT_CHUNK_BYTES)
+      if (length <= 0) return Buffer.alloc(0)
+      const { bytesRead, buffer } = await file.read(Buffer.alloc(length), 0, length, start)
       return buffer.subarray(0, bytesRead)
     } finally {
       await file.close()

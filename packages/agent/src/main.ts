@@ -2,14 +2,14 @@
 // folder, identity, role credentials; then health, control channel, documents and housekeeping side by side.
 
 import { callSigned } from './api.ts'
-import { createControlChannel } from './control-channel.ts'
+import { type ControlChannel, createControlChannel } from './control-channel.ts'
 import { createRoleCredentials } from './credentials.ts'
 import { type DataFolder, dataFolderOf, lockDataFolder, makeDataFolder } from './data-folder.ts'
 import { writeDurably } from './durable-files.ts'
 import { createHealth } from './health.ts'
 import { type Identity, registered } from './identity.ts'
 import { forgetOld } from './inbox.ts'
-import { createLiveOutput } from './live-output.ts'
+import { openLiveOutput } from './live-output.ts'
 import { createLog, type Log, reason } from './log.ts'
 import { receiveMail } from './mail.ts'
 import { openOutbox, type SendMessage } from './outbox.ts'
@@ -82,9 +82,10 @@ async function work(
   const { instanceId } = identity
   log.info('agent starts', { instanceId, endpoint: settings.endpoint })
   const credentials = createRoleCredentials(identity, folder, transport, log)
-  const send: SendMessage = (type, messageId, payload) => channel.send(type, messageId, payload)
+  let channel: ControlChannel | undefined
+  const send: SendMessage = (type, messageId, payload) => channel?.send(type, messageId, payload) ?? false
   const outbox = await openOutbox(folder.replies, send, log)
-  const output = createLiveOutput(send, log)
+  const output = await openLiveOutput(folder, send, log)
   const runner = await createRunner(settings, folder, outbox, output, log, signal)
   const health = createHealth({
     instanceId,
@@ -96,7 +97,7 @@ async function work(
   const mail = receiveMail({ instanceId, runner, outbox, output, send, log })
   const { sessionUser } = settings
   const sessions = createSessions({ transport, credentials: credentials.current, instanceId, sessionUser, log }, send)
-  const channel = createControlChannel({
+  const controlChannel = createControlChannel({
     transport,
     instanceId,
     credentials: credentials.current,
@@ -111,8 +112,9 @@ async function work(
     refused: credentials.renewSoon,
     log,
   })
+  channel = controlChannel
   // What an earlier agent left goes on at once; only talking has to wait for credentials.
-  const talking = credentials.ready.then(() => Promise.all([health.run(signal), channel.run(signal)]))
+  const talking = credentials.ready.then(() => Promise.all([health.run(signal), controlChannel.run(signal)]))
   const resending = every(LOOK_FOR_DUE_EVERY, signal, log, () => outbox.sendDue(false))
   const tidying = every(HOUSEKEEPING_EVERY, signal, log, () => forgetOld(folder))
   await credentials.run(signal)

@@ -123,7 +123,7 @@ export async function createRunner(
   async function finish(job: Job, at: Orchestration, end: RunResult): Promise<void> {
     await output.flushed(job.jobId)
     await post(job, 'final', await finalReply(at, end, await readStepResults(at)))
-    output.ended(job.jobId)
+    await output.ended(job.jobId)
     await makeDone(folder, job.commandId)
     log.info('document ended', { commandId: job.commandId, status: end.status })
   }
