@@ -137,6 +137,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     authorizer: one(running, 'authorizer'),
     metrics,
     observers: running.flatMap((part): Observer[] => part.observers ?? []),
+    auditor: running.find((part) => part.auditor)?.auditor,
     log,
     region: options.region,
     strict: options.strict ?? false,

@@ -141,6 +141,31 @@ export interface Observation {
 }
 export type Observer = (observation: Observation) => void
 
+/** A call of somebody who has proved who it is, as the audit is told of it: one object from its start to its end. */
+export interface AuditedCall {
+  readonly context: Context
+  readonly service: string
+  readonly operation: string
+  /** As decoded; undefined while it is not, and where it cannot be. */
+  input?: unknown
+  /** What the call needs; undefined where it failed before that was known. */
+  access?: Access | Access[]
+  /** What the auditor knows the call by between its two words. */
+  eventId?: string
+}
+
+/** Notes calls. What it returns is waited for, and where that rejects, the call is answered with its error. */
+export interface Auditor {
+  /** The call is allowed and is about to be carried out: a rejection keeps it from that. */
+  intend(call: AuditedCall): Promise<void> | undefined
+  /** The call has ended, or was refused; its answer has not left. */
+  note(
+    call: AuditedCall,
+    output: unknown,
+    error: { name: string; message: string } | undefined,
+  ): Promise<void> | undefined
+}
+
 /** What a running capability is handed by its server process. */
 export interface Host extends Ground {
   readonly processId: string
@@ -199,6 +224,7 @@ export interface Running {
   nodeKeys?: NodeKeyVerifier
   nodeMessages?: Record<string, NodeMessageHandler>
   observers?: Observer[]
+  auditor?: Auditor
   close?(): Promise<void>
 }
 

@@ -7,7 +7,7 @@ import { assertModelled, decode } from '../../contract/check.ts'
 import { findOperation, isModelled } from '../../contract/model.ts'
 import type { ServiceName } from '../../contract/types.ts'
 import { anonymous } from '../../platform/caller.ts'
-import type { Access, Authorizer, Observation, Observer } from '../../platform/capability.ts'
+import type { Access, AuditedCall, Auditor, Authorizer, Observation, Observer } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { sqlState } from '../../platform/database.ts'
 import { AwsError } from '../../platform/errors.ts'
@@ -37,6 +37,7 @@ export interface Dispatch {
   authorizer: Authorizer
   metrics: Metrics
   observers: Observer[]
+  auditor: Auditor | undefined
   log: Logger
   /** The region of requests that carry no signature. */
   region: string
@@ -75,30 +76,39 @@ async function answer(
   const operation = gate.registry.operation(service, name)
   const authenticated = await authenticate(gate, request, service, operation?.authentication ?? 'sigv4')
   const context = gate.contextFor(request, authenticated)
-  if (!operation)
-    throw new AwsError(
-      'NotImplementedException',
-      `Musterbook does not implement ${service}:${name} yet. It is a real operation of AWS; see docs/compatibility.md.`,
-    )
   const model = findOperation(service, name)!
-  let input: unknown
+  const audited: AuditedCall = { context, service, operation: name }
+  let body = ''
   let output: unknown
   let failure: AwsError | undefined
   try {
-    input = decode(model, call.input(model))
-    await authorize(gate, context, `${service}:${name}`, await operation.authorize(input, context))
+    if (!operation) throw notImplemented(service, name)
+    const input = decode(model, call.input(model))
+    audited.input = input
+    audited.access = await operation.authorize(input, context)
+    await authorize(gate, context, `${service}:${name}`, audited.access)
+    const intended = gate.auditor?.intend(audited)
+    if (intended) await intended
     output = await operation.handle(context, input)
-    return call.answer(model, output, gate.strict)
+    body = call.answer(model, output, gate.strict)
   } catch (error) {
     failure = error instanceof AwsError ? error : (unstorable(gate, request, error) ?? internal(gate, request, error))
-    if (gate.strict && failure.name !== 'InternalServerError') assertModelled(model, failure.name)
-    throw failure
-  } finally {
-    const error = failure && { name: failure.name, message: failure.message }
-    const milliseconds = gate.now() - started
-    observed(gate, { context, service, operation: name, input, output, error, milliseconds })
   }
+  const noted = gate.auditor?.note(audited, output, failure)
+  if (noted) await noted
+  const error = failure && { name: failure.name, message: failure.message }
+  const milliseconds = gate.now() - started
+  observed(gate, { context, service, operation: name, input: audited.input, output, error, milliseconds })
+  if (!failure) return body
+  if (gate.strict && failure.name !== 'InternalServerError') assertModelled(model, failure.name)
+  throw failure
 }
+
+const notImplemented = (service: string, name: string): AwsError =>
+  new AwsError(
+    'NotImplementedException',
+    `Musterbook does not implement ${service}:${name} yet. It is a real operation of AWS; see docs/compatibility.md.`,
+  )
 
 /** An observer that fails must not take back an answer to what has been done. */
 function observed(gate: Dispatch, observation: Observation): void {

@@ -80,7 +80,17 @@ async function admit(gate: Dispatch, door: Route | Socket, received: Received, p
       : await gate.authenticator.sigv4(request, door.signedFor)
   const context = gate.contextFor(request, authenticated)
   const access = door.authorize(context, params)
-  await authorize(gate, context, access.action ?? '', access)
+  const [service = '', operation] = (access.action ?? '').split(':')
+  let refused: AwsError | undefined
+  try {
+    await authorize(gate, context, access.action ?? '', access)
+  } catch (error) {
+    refused = asAwsError(gate, received, error)
+  }
+  // What is let in is noted before it is carried out: streams have no end to wait for.
+  const call = { context, service, operation: operation ?? '', input: { path: received.path }, access }
+  if (operation !== undefined) await gate.auditor?.note(call, undefined, refused)
+  if (refused) throw refused
   return context
 }
 
