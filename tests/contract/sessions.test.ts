@@ -100,10 +100,11 @@ describe('a shell', () => {
       },
     }
     const shell = await startSession(account.ssm, testbed.caFile, { Target: node.nodeId }, { host: losing })
-    shell.type('stty -echo; seq 1 200000; echo finished-$((1 + 1))\r')
-    for (const mark of ['\n1000\r\n', '\n60000\r\n', '\n150000\r\n']) {
+    shell.type('stty -echo; echo; seq 1 400000; echo finished-$((1 + 1))\r')
+    for (const [at, mark] of ['\n1000\r\n', '\n100000\r\n', '\n250000\r\n'].entries()) {
       await shell.shows(mark)
       sockets.at(-1)?.close()
+      await eventually('it is dialled again', () => sockets.length === at + 2)
     }
     await shell.shows('finished-2')
     expect(sockets.length).toBe(4)
@@ -111,7 +112,7 @@ describe('a shell', () => {
       .output()
       .split('\r\n')
       .filter((line) => /^\d+$/.test(line))
-    expect(numbers).toEqual(Array.from({ length: 200_000 }, (_, at) => String(at + 1)))
+    expect(numbers).toEqual(Array.from({ length: 400_000 }, (_, at) => String(at + 1)))
     shell.type('exit\r')
     await eventually('it ends', async () => shell.ended() !== undefined)
   })

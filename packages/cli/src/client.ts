@@ -8,6 +8,8 @@ import { ConfigError } from './config.ts'
 export interface Credentials {
   accessKeyId: string
   secretAccessKey: string
+  /** Of temporary credentials. */
+  sessionToken?: string | undefined
 }
 
 const sha256 = (data: string | Uint8Array) => hash('sha256', data, 'hex')
@@ -26,6 +28,21 @@ export function call<Answer>(
     ['x-amz-target', `AmazonSSM.${operation}`],
   ]
   return signedPost({ endpoint, region, credentials, path: '/', name: operation, headers }, input)
+}
+
+/** One operation of KMS, with the words of its errors. */
+export function callKms<Answer>(
+  endpoint: string,
+  region: string,
+  credentials: Credentials,
+  operation: string,
+  input: object,
+): Promise<Answer> {
+  const headers: [string, string][] = [
+    ['content-type', 'application/x-amz-json-1.1'],
+    ['x-amz-target', `TrentService.${operation}`],
+  ]
+  return signedPost({ endpoint, region, credentials, path: '/', name: operation, headers, service: 'kms' }, input)
 }
 
 /** A route of the control plane's own. Throws an Error with its words. */
@@ -48,10 +65,12 @@ interface Question {
   /** What a refusal is told of. */
   name: string
   headers: [string, string][]
+  /** The name that the signature is made for; ssm unless it says. */
+  service?: string
 }
 
 async function signedPost<Answer>(question: Question, input: object): Promise<Answer> {
-  const { region, credentials, path, name } = question
+  const { region, credentials, path, name, service = 'ssm' } = question
   const url = new URL(path, question.endpoint)
   const body = JSON.stringify(input)
   const headers: [string, string][] = [['host', url.host], ...question.headers]
@@ -63,7 +82,7 @@ async function signedPost<Answer>(question: Question, input: object): Promise<An
     headers,
     payloadHash: sha256(body),
     region,
-    service: 'ssm',
+    service,
     amzDate,
   }
   const added = sign({ ...request, sha256, hmac, credentials })

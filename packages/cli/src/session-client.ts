@@ -37,6 +37,8 @@ export const CLIENT_VERSION = '1.2.650.0'
 const INPUT_BYTES = 16 * 1024
 /** Messages under way: 4 MiB, as much as the relay keeps. */
 const WINDOW = 256
+/** Bytes written before the session is ready above which whoever writes has to wait. */
+const MAX_EARLY_BYTES = 256 * 1024
 const FIRST_RETURN_MS = 100
 const LONGEST_RETURN_MS = 5_000
 /** The relay waits this long for a client that is gone. */
@@ -106,13 +108,15 @@ export interface SessionOptions {
 }
 
 export interface SessionClient {
-  /** Takes bytes for the session's input; false: wait for `writable` before the next ones. */
+  /** Takes bytes for the session's input, before it is ready too; false: wait for `writable` before the next ones. */
   write(bytes: Uint8Array): boolean
   resize(size: TerminalSize): void
   flag(flag: keyof typeof STREAM_FLAG): void
   /** Stops taking frames while whoever gets the output is slow; what is under way then waits at the relay. */
   pause(): void
   resume(): void
+  /** Calls back when all that was written has been acknowledged by the agent, or cannot be any more. */
+  finish(done: () => void): void
   /** Leaves without a word: the session ends when nobody comes back. */
   close(): void
 }
@@ -136,6 +140,10 @@ export function openSession(options: SessionOptions): SessionClient {
   let isReady = false
   let over = false
   let isFull = false
+  /** What was written before the ends knew what the session is: an agent drops what comes during the handshake. */
+  let early: (() => void)[] = []
+  let earlyBytes = 0
+  let finished: (() => void) | undefined
   let request: { sessionType: string; properties: JsonValue; agentVersion: string } | undefined
   let forget = () => {}
   let lostAt: number | undefined
@@ -204,6 +212,7 @@ export function openSession(options: SessionOptions): SessionClient {
     over = true
     forget()
     socket?.close()
+    finished?.()
     events.ended(reason)
   }
 
@@ -233,6 +242,7 @@ export function openSession(options: SessionOptions): SessionClient {
         isFull = false
         events.writable()
       }
+      if (sender.drained) finished?.()
     } else if (message.messageType === DATA_MESSAGE.channelClosed) finish(parseChannelClosed(message.payload).Output)
     else if (message.messageType === DATA_MESSAGE.outputStreamData && receiver.receive(message, deliver))
       socket?.send(acknowledgeFrame(message, { messageId: host.newId(), createdDate: host.wallClock(), sha256 }))
@@ -281,6 +291,30 @@ export function openSession(options: SessionOptions): SessionClient {
     if (isReady) return
     isReady = true
     events.ready(request ?? { sessionType: 'Standard_Stream', properties: null, agentVersion: '' })
+    for (const write of early) write()
+    early = []
+    if (isFull && sender.writable) {
+      isFull = false
+      events.writable()
+    }
+  }
+
+  /** Does it now, or as soon as the session is ready. */
+  function onceReady(bytes: number, action: () => void): void {
+    if (isReady) {
+      action()
+      return
+    }
+    early.push(action)
+    earlyBytes += bytes
+    if (earlyBytes > MAX_EARLY_BYTES) isFull = true
+  }
+
+  function write(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length; at += INPUT_BYTES) {
+      const part = bytes.subarray(at, at + INPUT_BYTES)
+      send(PAYLOAD_TYPE.Output, cipher ? cipher.encrypt(part) : part)
+    }
   }
 
   async function answer(payload: Uint8Array): Promise<void> {
@@ -322,14 +356,14 @@ export function openSession(options: SessionOptions): SessionClient {
   connect(options.token)
   return {
     write(bytes) {
-      let room = true
-      for (let at = 0; at < bytes.length; at += INPUT_BYTES) {
-        const part = bytes.subarray(at, at + INPUT_BYTES)
-        room = send(PAYLOAD_TYPE.Output, cipher ? cipher.encrypt(part) : part)
-      }
-      return room
+      onceReady(bytes.length, () => write(bytes))
+      return !isFull
     },
-    resize: (size) => void send(PAYLOAD_TYPE.Size, buildSize(size)),
+    resize: (size) => onceReady(0, () => send(PAYLOAD_TYPE.Size, buildSize(size))),
+    finish(done) {
+      if (over || (sender.drained && early.length === 0)) done()
+      else finished = done
+    },
     flag: (flag) => void send(PAYLOAD_TYPE.Flag, buildFlag(flag)),
     pause: () => socket?.pause?.(),
     resume: () => socket?.resume?.(),

@@ -1,26 +1,33 @@
 /**
  * `musterbook session <node>`, `musterbook forward <node> --local 8080 [--remote host:port | --port n]`: sessions for
- * machines without session-manager-plugin. Credentials are those of the environment, or of the data folder.
+ * machines without session-manager-plugin, and the ProxyCommand of ssh. Credentials are those of the environment, or of
+ * the data folder. Standard output carries what the session says and nothing else.
  */
 import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { type Credentials, call } from './client.ts'
+import { DATA_KEY_BYTES, sessionCipher } from '@musterbook/agent/encryption'
+import type { JsonValue } from '@musterbook/wire'
+import { type Credentials, call, callKms } from './client.ts'
 import { ConfigError } from './config.ts'
 import { forwardPort } from './port-forward.ts'
-import { openSession, type SessionOptions } from './session-client.ts'
+import { openSession, type SessionKey, type SessionOptions } from './session-client.ts'
 import { nodeHost } from './session-host.ts'
 
-export const SESSION_HELP = `musterbook session <node> [--document name] [--parameters json] [--reason text]
-    a shell on the node; with a document, what that document starts
+export const SESSION_HELP = `musterbook session <node> [--document name] [--parameter name=value]... [--parameters json] [--reason text]
+    a shell on the node; with a document, what that document starts. As ProxyCommand of ssh:
+    musterbook session %h --document AWS-StartSSHSession --parameter portNumber=%p
 musterbook forward <node> --local port (--port port | --remote host:port)
     a local port that leads to a port of the node, or to a host that the node can reach
 musterbook sessions play <id> | verify <id> | search <text>
     the recording of a session; play writes asciicast v2 where it writes to no terminal
 All take --data folder, --endpoint url, --region name and --ca file; AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and
-AWS_SECRET_ACCESS_KEY stand in for what is not given, and then the file env of the data folder.
+AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN) stand in for what is not given, and then the file env of the data folder.
 `
+
+/** How long an agent may take to end a session at its client's word. */
+const LAST_WORD_MS = 3_000
 
 interface Access {
   endpoint: string
@@ -65,6 +72,7 @@ function readArguments(args: string[]) {
         ca: text,
         document: text,
         parameters: text,
+        parameter: { type: 'string', multiple: true },
         reason: text,
         local: text,
         port: text,
@@ -98,12 +106,20 @@ async function readAccess(values: Values): Promise<Access> {
   return {
     endpoint,
     region: values.region ?? env.AWS_REGION ?? env.AWS_DEFAULT_REGION ?? own('AWS_REGION') ?? 'us-east-1',
-    credentials: { accessKeyId, secretAccessKey },
+    // A token belongs to the keys of the environment, never to those of the data folder.
+    credentials: {
+      accessKeyId,
+      secretAccessKey,
+      sessionToken: env.AWS_ACCESS_KEY_ID ? env.AWS_SESSION_TOKEN : undefined,
+    },
     ca: await readFile(ca, 'utf8').catch(() => undefined),
   }
 }
 
-async function start(access: Access, input: object): Promise<Omit<SessionOptions, 'events'>> {
+async function start(
+  access: Access,
+  input: { Target: string; [member: string]: unknown },
+): Promise<Omit<SessionOptions, 'events'>> {
   const { endpoint, region, credentials, ca } = access
   const { SessionId, TokenValue, StreamUrl } = await call<Started>(endpoint, region, credentials, 'StartSession', input)
   return {
@@ -113,7 +129,30 @@ async function start(access: Access, input: object): Promise<Omit<SessionOptions
     streamUrl: StreamUrl,
     resume: async () =>
       (await call<Partial<Started>>(endpoint, region, credentials, 'ResumeSession', { SessionId })).TokenValue,
+    key: (keyId, challenge) => dataKey(access, keyId, { sessionId: SessionId, target: input.Target, challenge }),
   }
+}
+
+/** The key of an encrypted session: made by KMS for this session and node, so that the node can open it and nobody else. */
+async function dataKey(
+  { endpoint, region, credentials }: Access,
+  KeyId: string,
+  bound: { sessionId: string; target: string; challenge: string },
+): Promise<SessionKey> {
+  const EncryptionContext = {
+    'aws:ssm:SessionId': bound.sessionId,
+    'aws:ssm:TargetId': bound.target,
+    ...(bound.challenge === '' ? {} : { 'aws:ssm:RandomChallenge': bound.challenge }),
+  }
+  const input = { KeyId, NumberOfBytes: DATA_KEY_BYTES, EncryptionContext }
+  const made = await callKms<{ Plaintext: string; CiphertextBlob: string }>(
+    endpoint,
+    region,
+    credentials,
+    'GenerateDataKey',
+    input,
+  )
+  return { cipher: sessionCipher(Buffer.from(made.Plaintext, 'base64'), 'client'), ciphertext: made.CiphertextBlob }
 }
 
 const terminate = ({ endpoint, region, credentials }: Access, SessionId: string) =>
@@ -124,19 +163,31 @@ async function shell(access: Access, node: string, values: Values): Promise<void
   const options = await start(access, {
     Target: node,
     DocumentName: values.document,
-    Parameters: values.parameters === undefined ? undefined : parametersOf(values.parameters),
+    Parameters: parametersOf(values),
     Reason: values.reason,
   })
   const { stdin, stdout, stderr } = process
   const restore = () => {
     if (stdin.isTTY) stdin.setRawMode(false)
-    stdin.pause()
+    stdin.destroy() // otherwise an open pipe keeps the process
   }
   const reason = await new Promise<string>((resolve) => {
+    const end = (words: string) => void terminate(access, options.sessionId).then(() => resolve(words))
     const client = openSession({
       ...options,
       events: {
-        ready: () => resize(),
+        ready({ sessionType, properties }) {
+          if (sessionType !== 'Port') return takeInput()
+          if (isForwarded(properties)) return end('This document opens a local port: use musterbook forward.')
+          takeInput()
+          // A port knows no half of a connection: at the end of the input the agent closes it, and the session ends.
+          stdin.once('end', () =>
+            client.finish(() => {
+              client.flag('TerminateSession')
+              setTimeout(() => end(''), LAST_WORD_MS).unref()
+            }),
+          )
+        },
         output(bytes) {
           if (stdout.write(bytes)) return
           client.pause()
@@ -152,25 +203,48 @@ async function shell(access: Access, node: string, values: Values): Promise<void
         ended: resolve,
       },
     })
+    function takeInput(): void {
+      resize()
+      stdout.on('resize', resize)
+      if (stdin.isTTY) stdin.setRawMode(true)
+      stdin.on('data', (bytes: Buffer) => {
+        if (!client.write(bytes)) stdin.pause()
+      })
+    }
     function resize(): void {
       if (stdout.columns && stdout.rows) client.resize({ cols: stdout.columns, rows: stdout.rows })
     }
-    stdout.on('resize', resize)
-    if (stdin.isTTY) stdin.setRawMode(true)
-    stdin.on('data', (bytes: Buffer) => {
-      if (!client.write(bytes)) stdin.pause()
-    })
     for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const)
-      process.once(signal, () => {
-        void terminate(access, options.sessionId).then(() => resolve(`The session was ended by ${signal}.`))
-      })
+      process.once(signal, () => end(`The session was ended by ${signal}.`))
+    stdout.on('error', () => end('')) // whoever read it is gone
   }).finally(restore)
-  if (reason !== '') stderr.write(`\n${reason}\n`)
+  if (reason === '') return
+  stderr.write(`\n${reason}\n`)
+  process.exitCode ??= 1
 }
 
-function parametersOf(json: string): unknown {
+const isForwarded = (properties: JsonValue): boolean =>
+  typeof properties === 'object' &&
+  properties !== null &&
+  'type' in properties &&
+  properties.type === 'LocalPortForwarding'
+
+function parametersOf({ parameters, parameter = [] }: Values): Record<string, unknown> | undefined {
+  if (parameters === undefined && parameter.length === 0) return undefined
+  const all: Record<string, unknown> = parameters === undefined ? {} : fromJson(parameters)
+  for (const pair of parameter) {
+    const at = pair.indexOf('=')
+    if (at < 1) throw new ConfigError('--parameter takes name=value')
+    const name = pair.slice(0, at)
+    const before = all[name]
+    all[name] = [...(Array.isArray(before) ? before : []), pair.slice(at + 1)]
+  }
+  return all
+}
+
+function fromJson(json: string): Record<string, unknown> {
   try {
-    return JSON.parse(json)
+    return JSON.parse(json) as Record<string, unknown>
   } catch {
     throw new ConfigError(`--parameters takes JSON such as '{"command":["uptime"]}'`)
   }

@@ -17,6 +17,7 @@ import {
   type Choices,
   DEFAULT_CHOICES,
   type Host,
+  type NodeGrant,
   type NodeMessageHandler,
   type Observer,
   type Running,
@@ -107,6 +108,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     return { ...ground, account, region, caller, requestId, sourceIp, userAgent } as unknown as Context
   }
   const nodeMessages = new Map<string, NodeMessageHandler>()
+  const nodeGrants = new Map<string, NodeGrant>()
   const host: Host = transactional(database, {
     ...base,
     processId,
@@ -114,6 +116,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     signal: stopping.signal,
     settings: { ...choices, account: root.account, region: options.region },
     nodeMessages,
+    nodeGrants,
     onWake: (topic: string, listener: (key: string | undefined) => void) => wakes.on(topic, listener),
     contextFor: (scope: Scope, caller: Caller = anonymous) =>
       contextFor(scope, caller, { requestId: uuid(), sourceIp: '', userAgent: '' }),
@@ -126,6 +129,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     started.set(capability.name, part)
     closers.defer(async () => part.close?.())
     for (const [type, handler] of Object.entries(part.nodeMessages ?? {})) nodeMessages.set(type, handler)
+    for (const [action, grant] of Object.entries(part.nodeGrants ?? {})) nodeGrants.set(action, grant)
   }
   const running = [...started.values()]
   const registry = gather(capabilities, started)

@@ -91,7 +91,7 @@ function single(context: KindContext, _target: Target, socket: Socket): Kind {
   socket.on('close', () => context.ended())
   return {
     received(payloadType, payload) {
-      if (payloadType === PAYLOAD_TYPE.Flag) socket.destroy()
+      if (payloadType === PAYLOAD_TYPE.Flag) socket.destroySoon() // what was sent before it still goes out
       if (payloadType !== PAYLOAD_TYPE.Output) return true
       if (socket.writableLength > MAX_UNWRITTEN) return false
       socket.write(payload)

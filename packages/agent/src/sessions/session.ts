@@ -2,7 +2,13 @@
 // and how it ended. Called by index.ts.
 
 import { DocumentError, type JsonObject as DocumentObject, parseDocument, planSession } from '@musterbook/document'
-import type { InteractiveShell, JsonObject, SigningCredentials, TaskStatus } from '@musterbook/wire'
+import {
+  type InteractiveShell,
+  type JsonObject,
+  PAYLOAD_TYPE,
+  type SigningCredentials,
+  type TaskStatus,
+} from '@musterbook/wire'
 import { type Log, reason } from '../log.ts'
 import type { Transport } from '../transport.ts'
 import { startCommand } from './command.ts'
@@ -16,6 +22,8 @@ import { startShell } from './shell.ts'
 
 /** How long the client may take to acknowledge what was said last. */
 const DRAIN_MS = 2_000
+/** Bytes taken before the program or port is there. */
+const MAX_EARLY_BYTES = 256 * 1024
 
 export interface SessionHost {
   transport: Transport
@@ -48,6 +56,9 @@ export async function runSession(
   const { SessionId: sessionId } = shell
   let kind: Kind | undefined
   let handshake: Handshake | undefined
+  /** What came while the program or port was being started: taken at once, so that the client need not repeat it. */
+  const early: { payloadType: number; payload: Uint8Array }[] = []
+  let earlyBytes = 0
   let stop = (_why: string) => {}
   const stopped = new Promise<string>((resolve) => {
     stop = resolve
@@ -59,13 +70,14 @@ export async function runSession(
     credentials: host.credentials,
     instanceId: host.instanceId,
     sessionId,
-    received: (payloadType, payload) => (kind ?? handshake)?.received(payloadType, payload) ?? false,
+    received,
     writable: () => kind?.writable(),
     closed: (why) => stop(why),
     log: host.log,
   })
   channel.state('Connected')
   let canceled = false
+  let agreed = false
   try {
     const clientVersion = await Promise.race([
       needsHandshake(plan) ? handshaken() : '',
@@ -75,6 +87,7 @@ export async function runSession(
       }),
     ])
     if (canceled) return { status: 'Success', output: '' }
+    agreed = true
     const failure = await work(clientVersion)
     await channel.drained(DRAIN_MS)
     if (!canceled && plan.sessionType !== 'Port') channel.state('Terminating')
@@ -85,6 +98,24 @@ export async function runSession(
   } finally {
     signal.removeEventListener('abort', onAbort)
     channel.close()
+  }
+
+  function received(payloadType: number, payload: Uint8Array): boolean {
+    if (kind) return takeEarly(kind) && kind.received(payloadType, payload)
+    if (handshake?.received(payloadType, payload)) return true
+    if (!agreed || earlyBytes + payload.length > MAX_EARLY_BYTES) return false
+    early.push({ payloadType, payload })
+    earlyBytes += payload.length
+    return true
+  }
+
+  /** False while something of it is left. */
+  function takeEarly(started: Kind): boolean {
+    for (let first = early[0]; first; first = early[0]) {
+      if (!started.received(first.payloadType, first.payload)) return false
+      early.shift()
+    }
+    return true
   }
 
   async function handshaken(): Promise<string> {
@@ -121,6 +152,9 @@ export async function runSession(
           clientVersion,
         }
         kind = await startKind(plan, context)
+        // An empty word tells the client of a silent program that it is here and can be typed to.
+        if (!handshake) context.send(PAYLOAD_TYPE.Output, new Uint8Array(0))
+        takeEarly(kind)
         channel.retry()
         await stopped
         canceled = true

@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { WebSocket } from 'ws'
 import type { OperationTable } from '../contract/types.ts'
 import type { Scope } from './arn.ts'
-import type { Caller } from './caller.ts'
+import type { Caller, NodeCaller } from './caller.ts'
 import type { Clock } from './clock.ts'
 import type { Context, Ground, WorkContext } from './context.ts'
 import type { Migration } from './migrate.ts'
@@ -118,6 +118,12 @@ export interface NodeMessage {
 }
 export type NodeMessageHandler = (message: NodeMessage) => Promise<void>
 
+/**
+ * Whether a node may do one thing beyond itself for as long as the reason lasts, such as opening the key of a session that
+ * it has. Asked for one action, after the node's role; what the role or the resource's policy denies stays denied.
+ */
+export type NodeGrant = (caller: NodeCaller, access: Access, context: Context) => Promise<boolean>
+
 /** Background work: carries out what the database asks for. Takes no input; safe to run on every process at any time. */
 export interface Reconciler {
   name: string
@@ -174,6 +180,8 @@ export interface Host extends Ground {
   readonly settings: Settings
   /** Handlers that capabilities declared for node messages, by message type. */
   readonly nodeMessages: ReadonlyMap<string, NodeMessageHandler>
+  /** What capabilities grant nodes, by action. */
+  readonly nodeGrants: ReadonlyMap<string, NodeGrant>
   /** Subscribes to wakes of a topic, from this process and others. `undefined` key: look at everything (after a reconnect). */
   onWake(topic: string, listener: (key: string | undefined) => void): Disposable
   /** A context for work that acts for a scope without a request. */
@@ -223,6 +231,7 @@ export interface Running {
   authorizer?: Authorizer
   nodeKeys?: NodeKeyVerifier
   nodeMessages?: Record<string, NodeMessageHandler>
+  nodeGrants?: Record<string, NodeGrant>
   observers?: Observer[]
   auditor?: Auditor
   close?(): Promise<void>

@@ -4,7 +4,7 @@
  */
 import { nodeArn } from '../../platform/arn.ts'
 import type { Caller, FederatedCaller, NodeCaller, RoleCaller, RootCaller, UserCaller } from '../../platform/caller.ts'
-import type { Access, Authorizer } from '../../platform/capability.ts'
+import type { Access, Authorizer, NodeGrant } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import type { Denials } from './denials.ts'
 import { entityArn } from './entities.ts'
@@ -50,14 +50,18 @@ const FREE = new Set(['sts:GetCallerIdentity'])
 
 export type Needed = Access & { action: string }
 
-export function createAuthorizer(principals: Principals, denials: Denials): Authorizer {
+export function createAuthorizer(
+  principals: Principals,
+  denials: Denials,
+  nodeGrants: ReadonlyMap<string, NodeGrant>,
+): Authorizer {
   return {
     async decide(caller, access, context) {
       if ((caller.type === 'root' && !access.resourcePolicy) || FREE.has(access.action)) return undefined
       if (caller.type === 'anonymous') return refusal('anonymous', access)
       if (caller.type === 'node' && nodeMay(caller, access)) return undefined
       if (isBeyondSession(caller, access.action)) return refusal(caller.arn, access)
-      const asked = await askedOf(principals, caller, access, context)
+      const asked = await askedOf(principals, nodeGrants, caller, access, context)
       if (asked === undefined) return refusal(caller.arn, access)
       if (evaluate(asked.request, asked.policies) === 'allow') return undefined
       const reason = explain(asked.request, asked.policies)
@@ -72,14 +76,15 @@ interface Asked {
   policies: PolicySet
 }
 
-/** What the evaluator is asked; undefined: a node to which no role grants anything. */
+/** What the evaluator is asked; undefined: a node to which nothing is granted. */
 async function askedOf(
   principals: Principals,
+  nodeGrants: ReadonlyMap<string, NodeGrant>,
   caller: PolicyCaller | RootCaller | NodeCaller,
   access: Needed,
   context: Context,
 ): Promise<Asked | undefined> {
-  if (caller.type === 'node') return nodeAsks(principals, caller, access, context)
+  if (caller.type === 'node') return nodeAsks(principals, nodeGrants, caller, access, context)
   const own = caller.type === 'root' ? { identity: [] } : await policySet(principals, caller)
   const policies = withResource(principals, own, access)
   return { request: await accessRequest(callerKeys(caller), principalOf(caller), access, context, policies), policies }
@@ -91,38 +96,44 @@ const withResource = (principals: Principals, own: PolicySet, { resourcePolicy }
     ? own
     : { ...own, resource: principals.resource(resourcePolicy.text), resourcePolicyRequired: resourcePolicy.required }
 
-/** A node asks with what its role grants, as a session of that role that bears the node's name. */
+/**
+ * A node asks with what its role grants, as a session of that role that bears the node's name, and with what a capability
+ * grants it for a while.
+ */
 async function nodeAsks(
   principals: Principals,
+  nodeGrants: ReadonlyMap<string, NodeGrant>,
   caller: NodeCaller,
   access: Needed,
   context: Context,
 ): Promise<Asked | undefined> {
   // What a node does as itself it does as itself alone, whatever its role grants.
-  if (NODE_ACTIONS.has(access.action) || caller.roleName === undefined) return undefined
-  const found = await principals.nodeRole(caller.account, caller.roleName)
-  if (!found) return undefined
-  const { role, policies } = found
-  const { account, nodeId } = caller
-  const roleArn = entityArn('role', role)
+  if (NODE_ACTIONS.has(access.action)) return undefined
+  const { account, nodeId, roleName } = caller
+  const found = roleName === undefined ? undefined : await principals.nodeRole(account, roleName)
+  const granted = await nodeGrants.get(access.action)?.(caller, access, context)
+  if (!found && !granted) return undefined
+  const role = found?.role
   const principal: Principal = {
     type: 'role',
     account,
-    arn: `arn:aws:sts::${account}:assumed-role/${role.name}/${nodeId}`,
-    roleArn,
+    arn: role ? `arn:aws:sts::${account}:assumed-role/${role.name}/${nodeId}` : caller.arn,
+    roleArn: role ? entityArn('role', role) : caller.arn,
   }
   const itself = nodeArn(caller, nodeId)
   const keys = contextKeys({
     'ssm:NodeId': nodeId,
     'ssm:SourceInstanceARN': itself,
     'ec2:SourceInstanceARN': itself,
-    'aws:PrincipalArn': roleArn,
+    'aws:PrincipalArn': principal.roleArn,
     'aws:PrincipalAccount': account,
     'aws:PrincipalType': 'AssumedRole',
-    'aws:userid': `${role.id}:${nodeId}`,
-    ...Object.fromEntries(role.tags.map(({ Key, Value }) => [`aws:PrincipalTag/${Key}`, Value])),
+    'aws:userid': role && `${role.id}:${nodeId}`,
+    ...Object.fromEntries((role?.tags ?? []).map(({ Key, Value }) => [`aws:PrincipalTag/${Key}`, Value])),
   })
-  const set = withResource(principals, policies, access)
+  const ofRole = found?.policies ?? { identity: [], boundary: undefined }
+  const own = granted ? { ...ofRole, identity: [...ofRole.identity, principals.granted(access.action)] } : ofRole
+  const set = withResource(principals, own, access)
   return { request: await accessRequest(keys, principal, access, context, set), policies: set }
 }
 

@@ -33,7 +33,7 @@ export const identity: Capability = {
     const principals = keepPrincipals(host)
     const denials = keepDenials(host)
     const uses = noteKeyUses(host)
-    const authorizer = createAuthorizer(principals, denials)
+    const authorizer = createAuthorizer(principals, denials, host.nodeGrants)
     authorizers.set(host.sealer, authorizer)
     return {
       credentials,

@@ -45,6 +45,8 @@ export interface Principals extends Disposable {
   /** Of the role that a node carries; undefined: there is none of that name, or it does not trust Systems Manager. */
   nodeRole(account: string, roleName: string): Promise<NodeRole | undefined>
   session(texts: readonly string[]): CompiledPolicy[]
+  /** What a capability grants a node for one action; it has looked at the resource itself. */
+  granted(action: string): CompiledPolicy
   /** A resource's own policy. */
   resource(text: string): CompiledPolicy
 }
@@ -54,6 +56,9 @@ export const managedPolicyText = async (
   sql: Parameters<typeof store.readPolicyText>[0],
   arn: string,
 ): Promise<string | undefined> => managed.get(arn) ?? store.readPolicyText(sql, arn)
+
+const allowing = (Action: string): string =>
+  JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action, Resource: '*' }] })
 
 /** A server process has one sealer, which all of its contexts carry: by it an operation finds its process's policies. */
 const kept = new WeakMap<Sealer, Principals>()
@@ -127,6 +132,7 @@ export function keepPrincipals(host: Host): Principals {
     policiesOf: (ownerId) => remembered(ownerId, () => read(ownerId)),
     nodeRole: (account, roleName) => remembered(`node ${account} ${roleName}`, () => readNodeRole(account, roleName)),
     session: (sessionTexts) => sessionTexts.map((text) => compiled(text, 'session', 'session policy')),
+    granted: (action) => compiled(allowing(action), 'identity', 'what nodes are granted'),
     resource: (text) => compiled(text, 'resource', 'resource policy'),
     [Symbol.dispose]: () => subscription[Symbol.dispose](),
   }

@@ -48,6 +48,10 @@ export async function decrypt(
   return plaintext
 }
 
+/** The ARN of the key that an id, ARN or alias names. NotFoundException. */
+export const keyArnOf = async (context: Context, keyId: string): Promise<string> =>
+  keyArn(await findKept(context, readKeyName(context, keyId)))
+
 async function usableKey(context: Context, request: Naming, operation: string): Promise<KeyRow> {
   const key = await findKept(context, readKeyName(context, request.keyId))
   await check(context, key, operation, request.context)

@@ -12,7 +12,7 @@ import { operations } from './operations.ts'
 import { keepAppointments } from './reconcile.ts'
 import { forget, KEYS_WAKE, SSM_KEY_ALIAS } from './resolve.ts'
 
-export { decrypt, encrypt, generateDataKey } from './door.ts'
+export { decrypt, encrypt, generateDataKey, keyArnOf } from './door.ts'
 export { type EncryptionContext, KeyError, SSM_KEY_ALIAS }
 
 export const keys: Capability = {

@@ -19,9 +19,11 @@ import { endSession } from './ending.ts'
 import { holdSessions, type LiveSessions } from './live.ts'
 import init from './migrations/0001-init.sql'
 import recordings from './migrations/0002-recordings.sql'
+import sessionKeys from './migrations/0003-session-keys.sql'
 import { endForgotten, forgetOld } from './reconcile.ts'
 import { recordingRoutes } from './recording-routes.ts'
 import { END_WORDS } from './rules.ts'
+import { opensSessionKey } from './session-key.ts'
 import { startAccess, startSession, streamUrl } from './start-session.ts'
 import * as store from './store.ts'
 import { issueToken } from './tokens.ts'
@@ -40,6 +42,7 @@ export const sessions: Capability = {
   migrations: [
     { name: '0001-init', sql: init },
     { name: '0002-recordings', sql: recordings },
+    { name: '0003-session-keys', sql: sessionKeys },
   ],
   reconcilers: [endForgotten, forgetOld],
   operations: {
@@ -105,6 +108,7 @@ export const sessions: Capability = {
         },
       ],
       nodeMessages: { [CONTROL_MESSAGE.agentTaskComplete]: (message) => taskCompleted(host.sql, live, message) },
+      nodeGrants: { 'kms:Decrypt': opensSessionKey },
       close: async () => live[Symbol.asyncDispose](),
     }
   },

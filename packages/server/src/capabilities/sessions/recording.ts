@@ -2,7 +2,8 @@
  * A session's recording, made at the relay, so that a node that is taken over cannot take its traces along: asciicast v2
  * lines in chunks, chained by hash and sealed at the end. Written in the background; when the database falls behind by
  * more than MAX_WAITING_BYTES, the agent is read no further until it has caught up. Input is not recorded: passwords are
- * typed there. Of a port only the metadata is: where it led, bytes each way, duration.
+ * typed there. Of a port only the metadata is: where it led, bytes each way, duration; and of a session that its ends have
+ * encrypted, which says so in its header.
  */
 import { createHash } from 'node:crypto'
 import { type AgentMessage, PAYLOAD_TYPE, parseSize } from '@musterbook/wire'
@@ -36,6 +37,7 @@ export interface RecorderOptions {
 export function record({ ground, clock, session, behind }: RecorderOptions): Recorder {
   const { sessionId, sessionType, startedAt } = session
   const isPort = sessionType === 'Port'
+  const isReadable = !isPort && !session.encrypted
   const decoder = new TextDecoder()
   const header = {
     version: 2,
@@ -43,6 +45,7 @@ export function record({ ground, clock, session, behind }: RecorderOptions): Rec
     height: 24,
     timestamp: Math.floor(startedAt.getTime() / 1000),
     title: `${sessionId} ${session.documentName} on ${session.nodeId} by ${session.owner}`,
+    ...(session.encrypted ? { encrypted: true } : {}),
   }
   const early = new Map<number, AgentMessage>()
   let expected: number | undefined
@@ -119,6 +122,7 @@ export function record({ ground, clock, session, behind }: RecorderOptions): Rec
       const next = early.get(expected)
       if (!next) return
       early.delete(expected++)
+      if (next.payload.length === 0) continue
       if (next.payloadType === PAYLOAD_TYPE.Output || next.payloadType === PAYLOAD_TYPE.StdErr)
         line([at(), 'o', decoder.decode(next.payload, { stream: true })])
     }
@@ -127,7 +131,7 @@ export function record({ ground, clock, session, behind }: RecorderOptions): Rec
   return {
     flush,
     passed(from, message) {
-      if (isPort) return
+      if (!isReadable) return
       if (from === 'agent') inOrder(message)
       else if (message.payloadType === PAYLOAD_TYPE.Size) {
         const { cols, rows } = parseSize(message.payload)
@@ -135,7 +139,11 @@ export function record({ ground, clock, session, behind }: RecorderOptions): Rec
       }
     },
     async end({ toNode, fromNode }) {
-      const summary = { ...(isPort ? { destination: session.destination } : {}), toNode, fromNode, seconds: at() }
+      const about = {
+        ...(isPort && { destination: session.destination }),
+        ...(session.encrypted && { encrypted: true }),
+      }
+      const summary = { ...about, toNode, fromNode, seconds: at() }
       line([at(), 'm', JSON.stringify(summary)])
       await writing
       await flush()

@@ -45,9 +45,11 @@ function minutes(value: unknown, most: number): number | undefined {
     : Math.min(number, most)
 }
 
-/** Whether the ends agree on a key with KMS, so that the relay sees ciphertext only. */
-export const isEncrypted = (document: SessionDocument): boolean =>
-  document.sessionType !== 'Port' && typeof document.inputs.kmsKeyId === 'string' && document.inputs.kmsKeyId !== ''
+/** The KMS key under which the ends agree, so that the relay sees ciphertext only; ports are never encrypted so. */
+export function kmsKeyOf({ sessionType, inputs }: SessionDocument): string | undefined {
+  const { kmsKeyId } = inputs
+  return sessionType !== 'Port' && typeof kmsKeyId === 'string' && kmsKeyId !== '' ? kmsKeyId : undefined
+}
 
 /** Why a session ended, as its client prints it and its history tells. Empty: the client has words of its own. */
 export const END_WORDS = {

@@ -15,7 +15,8 @@ import { refusalOf } from '../identity/index.ts'
 import { post, streamOriginOf } from '../messaging/index.ts'
 import { findNodes, onNode } from '../nodes/index.ts'
 import { serviceSetting } from '../settings/index.ts'
-import { isEncrypted, limitsOf, newSessionId, PREFERENCES_DOCUMENT } from './rules.ts'
+import { kmsKeyOf, limitsOf, newSessionId, PREFERENCES_DOCUMENT } from './rules.ts'
+import { sessionKey } from './session-key.ts'
 import * as store from './store.ts'
 import { issueToken } from './tokens.ts'
 
@@ -62,6 +63,8 @@ export async function startSession(context: Context, input: Request): Promise<Ou
   const origin = node && (await streamOriginOf(context, input.Target))
   if (!origin) throw new AwsError('TargetNotConnected', `${input.Target} is not connected.`)
 
+  const keyId = kmsKeyOf(document)
+  const kmsKey = keyId === undefined ? '' : await sessionKey(context, keyId)
   const { account, region } = context
   const session: store.NewSession = {
     account,
@@ -74,8 +77,9 @@ export async function startSession(context: Context, input: Request): Promise<Ou
     reason: input.Reason ?? '',
     startedAt: context.now(),
     ...limitsOf(document, preferences.document),
-    encrypted: isEncrypted(document),
-    recorded: !isEncrypted(document) && (await serviceSetting(context, RECORDING_SETTING)) === 'true',
+    encrypted: kmsKey !== '',
+    kmsKey,
+    recorded: (await serviceSetting(context, RECORDING_SETTING)) === 'true',
     destination: destinationOf(document, parameters),
     letterId: uuid(),
   }

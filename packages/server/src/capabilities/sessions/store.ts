@@ -17,6 +17,8 @@ export interface SessionRow extends Scope {
   idleSeconds: number | null
   longestSeconds: number | null
   encrypted: boolean
+  /** ARN of the KMS key of an encrypted session; otherwise empty. */
+  kmsKey: string
   recorded: boolean
   letterId: string
   /** What a port session leads to, such as `db:5432`. */
@@ -29,17 +31,17 @@ export type Role = 'agent' | 'client'
 const columns = (sql: Sql) => sql`
   session_id as "sessionId", account, region, node_id as "nodeId", document_name as "documentName",
   session_type as "sessionType", owner, reason, status, details, started_at as "startedAt", ended_at as "endedAt",
-  idle_seconds as "idleSeconds", longest_seconds as "longestSeconds", encrypted, recorded, letter_id as "letterId",
-  destination`
+  idle_seconds as "idleSeconds", longest_seconds as "longestSeconds", encrypted, kms_key as "kmsKey", recorded,
+  letter_id as "letterId", destination`
 
 export async function insertSession(sql: Sql, session: NewSession): Promise<void> {
   await sql`
     insert into sessions (session_id, account, region, node_id, document_name, session_type, owner, reason, status,
-      details, started_at, idle_seconds, longest_seconds, encrypted, recorded, letter_id, destination,
-      seen_at)
+      details, started_at, idle_seconds, longest_seconds, encrypted, kms_key, recorded, letter_id,
+      destination, seen_at)
     values (${session.sessionId}, ${session.account}, ${session.region}, ${session.nodeId}, ${session.documentName},
       ${session.sessionType}, ${session.owner}, ${session.reason}, 'Connecting', '', ${session.startedAt},
-      ${session.idleSeconds}, ${session.longestSeconds}, ${session.encrypted}, ${session.recorded},
+      ${session.idleSeconds}, ${session.longestSeconds}, ${session.encrypted}, ${session.kmsKey}, ${session.recorded},
       ${session.letterId}, ${session.destination}, ${session.startedAt})`
 }
 
