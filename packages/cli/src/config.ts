@@ -7,6 +7,7 @@ import { isIP } from 'node:net'
 import { homedir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import type { LogLevel } from '@musterbook/server'
+import { TOOLS } from './tools.ts'
 
 export const COMMANDS = {
   up: 'run everything: PostgreSQL, the control plane, and this machine as the first node (what npm start does)',
@@ -354,7 +355,9 @@ function commandIdOf(word: string | undefined): string {
 
 function asCommand(word: string): Command {
   if (Object.hasOwn(COMMANDS, word)) return word as Command
-  throw new ConfigError(`there is no command '${word}': the commands are ${Object.keys(COMMANDS).join(', ')}`)
+  throw new ConfigError(
+    `there is no command '${word}': the commands are ${[...Object.keys(COMMANDS), ...Object.keys(TOOLS)].join(', ')}`,
+  )
 }
 
 function defaultData(environment: NodeJS.ProcessEnv): string {

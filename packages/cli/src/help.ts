@@ -1,5 +1,6 @@
 /** What --help prints, made from the tables of config.ts. */
 import { COMMANDS, type Command, SETTINGS } from './config.ts'
+import { TOOLS } from './tools.ts'
 
 const WIDTH = 100
 const INDENT = 30
@@ -14,6 +15,9 @@ export function help(command: Command | undefined): string {
         '',
         'Commands:',
         ...Object.entries(COMMANDS).flatMap(([name, text]) => entry(`  ${name}`, text)),
+        '',
+        "With words of their own ('musterbook <command> --help' tells them):",
+        ...Object.entries(TOOLS).flatMap(([name, tool]) => entry(`  ${name}`, tool.help)),
       ]
   lines.push('', 'Settings (a flag wins over its variable):')
   for (const setting of Object.values(SETTINGS)) {

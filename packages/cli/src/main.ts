@@ -2,14 +2,15 @@
 import program from '../package.json' with { type: 'json' }
 import { type Config, ConfigError, readConfig } from './config.ts'
 import { help } from './help.ts'
+import { TOOLS } from './tools.ts'
 
 const STARTED = Date.now() - process.uptime() * 1000
 
 async function main(args: string[]): Promise<void> {
-  // Sessions take a node and words of their own, which the table of settings does not know.
-  if (args[0] === 'session' || args[0] === 'forward' || args[0] === 'sessions') {
-    const { runSessionCommand } = await import('./sessions.ts')
-    return runSessionCommand(args)
+  const [name = ''] = args
+  if (Object.hasOwn(TOOLS, name)) {
+    const run = await TOOLS[name]!.load()
+    return run(args)
   }
   const config = readConfig(args)
   switch (config.command) {

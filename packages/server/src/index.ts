@@ -1,5 +1,11 @@
 /** The control plane, for the binary and for tests. */
-export { createAccount, InstallationError, type RootCredentials } from './capabilities/identity/index.ts'
+export {
+  createAccount,
+  InstallationError,
+  lintNodePolicy,
+  type NodePolicyLint,
+  type RootCredentials,
+} from './capabilities/identity/index.ts'
 export { capabilities } from './capabilities.ts'
 export {
   createAuthority,

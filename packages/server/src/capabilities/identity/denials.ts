@@ -6,6 +6,7 @@
 import { batch } from '../../platform/batch.ts'
 import type { Host, Route } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
+import { json } from './json-route.ts'
 import type { Explanation } from './policy/index.ts'
 import { sealReason } from './reasons.ts'
 import * as store from './store.ts'
@@ -52,9 +53,3 @@ export const denialRoute: Route = {
     return json(200, { requestId, deniedAt, principal: principalArn, action, reason, encodedMessage })
   },
 }
-
-const json = (status: number, value: unknown) => ({
-  status,
-  contentType: 'application/json',
-  body: JSON.stringify(value),
-})

@@ -17,18 +17,24 @@ export interface Reason {
 export const sealReason = ({ sealer, account }: Context, reason: Reason): string =>
   sealer.seal(PURPOSE, Buffer.from(JSON.stringify(reason)), account).toString('base64url')
 
-/** The decoded message, in AWS's members. InvalidAuthorizationMessage. */
-export function openReason({ sealer, account }: Context, message: string): string {
+/** InvalidAuthorizationMessage: not sealed here, or for another account. */
+export function unsealReason({ sealer, account }: Context, message: string): Reason {
   const opened = sealer.unseal(PURPOSE, Buffer.from(message, 'base64url'), account)
   if (!opened) throw new AwsError('InvalidAuthorizationMessageException', 'The message could not be decoded.')
-  const { principalArn, action, reason } = JSON.parse(opened.toString()) as Reason
-  const { decision, resource, decidedBy, statements, missing } = reason
+  return JSON.parse(opened.toString()) as Reason
+}
+
+/** The decoded message, in AWS's members. InvalidAuthorizationMessage. */
+export function openReason(context: Context, message: string): string {
+  const { principalArn, action, reason } = unsealReason(context, message)
+  const { decision, resource, decidedBy, statements, missing, note } = reason
   return JSON.stringify({
     allowed: decision === 'allow',
     explicitDeny: decision === 'explicitDeny',
     matchedStatements: { items: decidedBy.map(statementItem) },
     failures: { items: statements.filter(({ outcome }) => outcome === 'condition').map(statementItem) },
     missing,
+    note,
     context: { principal: { arn: principalArn }, action, resource },
   })
 }

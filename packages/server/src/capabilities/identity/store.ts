@@ -93,6 +93,14 @@ export async function deleteNodeGrant(sql: Sql, scope: Scope, nodeId: string): P
     where account = ${scope.account} and region = ${scope.region} and node_id = ${nodeId}`
 }
 
+/** How many nodes carry each role, by its name in lower case. */
+export async function countNodesByRole(sql: Sql, account: string): Promise<Map<string, number>> {
+  const rows = await sql<{ name: string; nodes: number }[]>`
+    select lower(role_name) as name, count(*)::int as nodes from node_grants
+    where account = ${account} and role_name is not null group by 1`
+  return new Map(rows.map(({ name, nodes }) => [name, nodes]))
+}
+
 /** Of accounts that are not disabled. */
 export async function readNodeGrant(
   sql: Sql,
@@ -164,10 +172,16 @@ export async function listAccounts(sql: Sql): Promise<AccountRow[]> {
   >`select account, name, status, created_at as "createdAt" from accounts order by created_at, account`
 }
 
-/** false: there is no such account. */
-export async function setAccountStatus(sql: Sql, account: string, status: AccountRow['status']): Promise<boolean> {
-  const rows = await sql`update accounts set status = ${status} where account = ${account} returning 1`
-  return rows.length === 1
+/** The account as it is now; undefined: there is none. */
+export async function setAccountStatus(
+  sql: Sql,
+  account: string,
+  status: AccountRow['status'],
+): Promise<AccountRow | undefined> {
+  const [row] = await sql<AccountRow[]>`
+    update accounts set status = ${status} where account = ${account}
+    returning account, name, status, created_at as "createdAt"`
+  return row
 }
 
 // --------------------------------------------------------------------------------------------------------------- denials

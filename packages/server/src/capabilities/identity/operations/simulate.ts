@@ -97,7 +97,7 @@ interface Source {
 const SOURCE = /^arn:aws:iam::(\d{12}):(user|group|role)\/(?:[!-~]*\/)?([\w+=,.@-]+)$/
 
 /** The policies of a user with its groups, of a group, or of a role. NoSuchEntity. */
-async function sourceOf(context: Context, arn: string): Promise<Source> {
+export async function sourceOf(context: Context, arn: string): Promise<Source> {
   const [, account, kind, name = ''] = SOURCE.exec(arn) ?? []
   if (account !== context.account || kind === undefined)
     throw noSuch(`The entity ${arn} cannot be found: name a user, group or role of this account.`)

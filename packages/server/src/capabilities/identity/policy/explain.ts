@@ -30,7 +30,9 @@ export interface Explanation {
   /** The first resource that decided it; the first of all where everything is allowed. */
   readonly resource: string
   /** The AWS-shaped refusal; absent where allowed. */
-  readonly message?: string
+  readonly message?: string | undefined
+  /** Where no policy decided: what did. */
+  readonly note?: string
   /** Explicit deny: the first statement that denies. Allow: the statements that allow. Implicit deny: none. */
   readonly decidedBy: readonly StatementTrace[]
   /** Implicit deny: what a policy of that type would have to allow. */
