@@ -12,6 +12,7 @@ import {
   type AccessRequest,
   type ContextKeys,
   contextKeys,
+  type Explanation,
   evaluate,
   explain,
   type PolicySet,
@@ -60,16 +61,52 @@ export function createAuthorizer(
       if ((caller.type === 'root' && !access.resourcePolicy) || FREE.has(access.action)) return undefined
       if (caller.type === 'anonymous') return refusal('anonymous', access)
       if (caller.type === 'node' && nodeMay(caller, access)) return undefined
-      if (isBeyondSession(caller, access.action)) return refusal(caller.arn, access)
-      const asked = await askedOf(principals, nodeGrants, caller, access, context)
-      if (asked === undefined) return refusal(caller.arn, access)
-      if (evaluate(asked.request, asked.policies) === 'allow') return undefined
-      const reason = explain(asked.request, asked.policies)
+      const reason = isBeyondSession(caller, access.action)
+        ? { ...unheard(caller.arn, access), note: BEYOND_SESSION }
+        : await refusalReason(await askedOf(principals, nodeGrants, caller, access, context), caller, access)
+      if (reason === undefined) return undefined
       denials.note(context, access.action, reason)
       return reason.message ?? refusal(caller.arn, access)
     },
   }
 }
+
+const BEYOND_SESSION = 'Temporary credentials of this kind do not reach this service, whatever the policies say.'
+const ONLY_ITSELF =
+  'A node may act as itself and nothing else: it carries no role of this account that trusts Systems Manager.'
+
+/** undefined: it is allowed. */
+async function refusalReason(
+  asked: Asked | undefined,
+  caller: Exclude<Caller, { type: 'anonymous' }>,
+  access: Needed,
+): Promise<Explanation | undefined> {
+  if (asked === undefined) return { ...unheard(caller.arn, access), note: ONLY_ITSELF }
+  return evaluate(asked.request, asked.policies) === 'allow' ? undefined : explain(asked.request, asked.policies)
+}
+
+/** The reason where no policy was asked. */
+const unheard = (who: string, access: Needed): Explanation => ({
+  decision: 'implicitDeny',
+  resource: access.resources[0] ?? '*',
+  message: refusal(who, access),
+  decidedBy: [],
+  statements: [],
+})
+
+/** Why a node may do this, or may not. */
+export async function nodeReason(
+  principals: Principals,
+  caller: NodeCaller,
+  access: Needed,
+  context: Context,
+): Promise<Explanation> {
+  if (nodeMay(caller, access))
+    return { ...unheard(caller.arn, access), decision: 'allow', message: undefined, note: AS_ITSELF }
+  const asked = await nodeAsks(principals, new Map(), caller, access, context)
+  return asked ? explain(asked.request, asked.policies) : { ...unheard(caller.arn, access), note: ONLY_ITSELF }
+}
+const AS_ITSELF = 'Every node may do this as itself.'
 
 interface Asked {
   request: AccessRequest

@@ -5,21 +5,27 @@
 import type { Scope } from '../../platform/arn.ts'
 import type { Authorizer, Capability } from '../../platform/capability.ts'
 import type { Context, Ground } from '../../platform/context.ts'
-import { accessKeyId, accountId, secretAccessKey } from '../../platform/ids.ts'
+import { accessKeyId, secretAccessKey } from '../../platform/ids.ts'
 import type { Sealer } from '../../platform/seal.ts'
+import { accountRoutes } from './administration.ts'
 import { createAuthorizer, type Needed } from './authorize.ts'
 import { credentialSource } from './credentials.ts'
 import { denialRoute, keepDenials } from './denials.ts'
+import { explanationRoute } from './explanations.ts'
 import { iam } from './iam.ts'
 import { noteKeyUses } from './key-uses.ts'
 import init from './migrations/0001-init.sql'
 import principalsMigration from './migrations/0002-principals.sql'
+import { nodeRoleRoute } from './node-roles.ts'
 import { isMalformed, parsePolicy } from './policy/index.ts'
 import { keepPrincipals } from './principals.ts'
 import { sealSessionToken } from './session-token.ts'
 import * as store from './store.ts'
 import { sts } from './sts.ts'
 import { IDENTITY_WAKE } from './wake.ts'
+
+export { createAccount, InstallationError, openInstallation, type RootCredentials } from './accounts.ts'
+export { lintNodePolicy, type NodePolicyLint } from './node-roles.ts'
 
 export const identity: Capability = {
   name: 'identity',
@@ -39,7 +45,7 @@ export const identity: Capability = {
       credentials,
       authorizer,
       observers: [uses.observe],
-      routes: [denialRoute],
+      routes: [denialRoute, explanationRoute(authorizer), nodeRoleRoute, ...accountRoutes(host)],
       async close() {
         await Promise.all([denials.idle(), uses.idle()])
         credentials[Symbol.dispose]()
@@ -63,69 +69,6 @@ export async function refusalOf(context: Context, access: Needed): Promise<strin
 export function resourcePolicyFault(text: string): string | undefined {
   const parsed = parsePolicy(text, 'resource')
   return isMalformed(parsed) ? parsed.message : undefined
-}
-
-export interface RootCredentials {
-  account: string
-  accessKeyId: string
-  secretAccessKey: string
-}
-
-export class InstallationError extends Error {}
-
-const CHECK_TEXT = 'musterbook'
-
-/**
- * Makes the installation on its first start and reads it on every later one; returns the root credentials of its account.
- * Throws InstallationError when the root key or the asked-for account is not the one this database was made with.
- */
-export async function openInstallation(
-  ground: Ground,
-  wanted: { account?: string; region: string; accessKeyId?: string; secretAccessKey?: string },
-): Promise<RootCredentials> {
-  const { sql, sealer } = ground
-  let row = await store.readInstallation(sql)
-  if (!row) {
-    const rootKeyCheck = sealer.seal('installation', Buffer.from(CHECK_TEXT), 'root key check')
-    const first = { account: wanted.account ?? accountId(), region: wanted.region, rootKeyCheck }
-    await store.insertInstallation(sql, first, ground.now())
-    row = (await store.readInstallation(sql))! // another process may have been first
-  }
-  if (!sealer.unseal('installation', row.rootKeyCheck, 'root key check'))
-    throw new InstallationError(
-      'this database was made with another root key; give the server the root key it was made with',
-    )
-  if (wanted.account && wanted.account !== row.account)
-    throw new InstallationError(
-      `this database belongs to account ${row.account}, not ${wanted.account}; leave --account out or use another database`,
-    )
-  return createAccount(ground, { account: row.account, name: 'musterbook', ...keyOf(wanted) })
-}
-
-const keyOf = (wanted: { accessKeyId?: string; secretAccessKey?: string }) =>
-  wanted.accessKeyId && wanted.secretAccessKey
-    ? { accessKeyId: wanted.accessKeyId, secretAccessKey: wanted.secretAccessKey }
-    : {}
-
-/** Creates an account with a root access key, or returns the root access key of the one that exists. */
-export async function createAccount(
-  ground: Ground,
-  wanted: { account?: string; name: string; accessKeyId?: string; secretAccessKey?: string },
-): Promise<RootCredentials> {
-  const { sql, sealer } = ground
-  const account = wanted.account ?? accountId()
-  await store.insertAccount(sql, account, wanted.name, ground.now())
-  let row = await store.readRootKey(sql, account)
-  if (!row) {
-    const id = wanted.accessKeyId ?? accessKeyId('AKIA')
-    const secretSealed = sealer.seal('access key', Buffer.from(wanted.secretAccessKey ?? secretAccessKey()), id)
-    await store.insertAccessKey(sql, { accessKeyId: id, account, owner: 'root', secretSealed }, ground.now())
-    row = await store.readRootKey(sql, account)
-    if (!row) throw new InstallationError(`the access key ${id} belongs to another account of this installation`)
-  }
-  const secret = sealer.unseal('access key', row.secretSealed, row.accessKeyId)
-  if (!secret) throw new InstallationError(`the root access key of ${account} was sealed under another root key`)
-  return { account, accessKeyId: row.accessKeyId, secretAccessKey: secret.toString() }
 }
 
 /**

@@ -144,9 +144,10 @@ export function keepPrincipals(host: Host): Principals {
  * What every node may do as itself, whatever its role: the policy that AWS has for it also lets a node read every
  * parameter of the account, which no node does here unless another policy says so.
  */
-const NODE_CORE = 'arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore'
+export const NODE_CORE = 'arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore'
 
-function trustsSystemsManager(role: RoleRow): boolean {
+/** Whether nodes may carry the role. */
+export function trustsSystemsManager(role: RoleRow): boolean {
   const request = {
     principal: { type: 'service' as const, service: 'ssm.amazonaws.com' },
     action: 'sts:AssumeRole',
