@@ -6,6 +6,7 @@ import { keys } from './capabilities/keys/index.ts'
 import { messaging } from './capabilities/messaging/index.ts'
 import { nodes } from './capabilities/nodes/index.ts'
 import { parameters } from './capabilities/parameters/index.ts'
+import { rootKey } from './capabilities/root-key/index.ts'
 import { sessions } from './capabilities/sessions/index.ts'
 import { settings } from './capabilities/settings/index.ts'
 import { tags } from './capabilities/tags/index.ts'
@@ -13,4 +14,6 @@ import type { Capability } from './platform/capability.ts'
 
 const owners: Capability[] = [parameters, documents, nodes, commands, sessions]
 
-export const capabilities: Capability[] = [settings, tags(owners), messaging, identity, keys, ...owners]
+const all: Capability[] = [settings, tags(owners), messaging, identity, keys, ...owners]
+
+export const capabilities: Capability[] = [...all, rootKey(all)]

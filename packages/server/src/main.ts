@@ -4,6 +4,7 @@
  */
 
 import { openInstallation, type RootCredentials } from './capabilities/identity/index.ts'
+import { openRootKeys } from './capabilities/root-key/index.ts'
 import { capabilities } from './capabilities.ts'
 import { type Authenticated, createAuthenticator } from './engines/gateway/authenticate.ts'
 import type { Dispatch, Request } from './engines/gateway/dispatch.ts'
@@ -30,12 +31,13 @@ import { uuid } from './platform/ids.ts'
 import type { Logger } from './platform/log.ts'
 import { migrate } from './platform/migrate.ts'
 import { gather } from './platform/registry.ts'
-import { createSealer } from './platform/seal.ts'
+import { createSealer, type RootKeySource } from './platform/seal.ts'
 import { openWakes } from './platform/wake.ts'
 
 export interface ServerOptions {
   database: DatabaseAddress
-  rootKey: Uint8Array
+  /** 32 bytes, or where several are kept. */
+  rootKey: Uint8Array | RootKeySource
   region: string
   /** Name or address under which clients and nodes reach this process; the listening address when absent. */
   publicName?: string
@@ -91,6 +93,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     wake: (topic: string, key?: string) => wakes.post(topic, key),
   }
   const ground = transactional(database, base)
+  await openRootKeys(ground, processId)
   const root = await openInstallation(ground, {
     account: options.account,
     region: options.region,

@@ -10,6 +10,7 @@ import type { Caller, NodeCaller } from './caller.ts'
 import type { Clock } from './clock.ts'
 import type { Context, Ground, WorkContext } from './context.ts'
 import type { Migration } from './migrate.ts'
+import type { SealedColumn } from './seal.ts'
 
 /** One permission that a request needs: every resource must be allowed. */
 export interface Access {
@@ -256,6 +257,8 @@ export interface Capability {
   /** By AWS's ResourceTypeForTagging; handed to `tags(…)` in capabilities.ts. */
   taggable?: Record<string, TaggableResource>
   migrations?: Migration[]
+  /** Columns of its tables that hold what was sealed: sealed again when the root key changes. */
+  sealed?: SealedColumn[]
   operations?: OperationTable
   reconcilers?: Reconciler[]
   start?(host: Host): Running | Promise<Running>

@@ -19,6 +19,7 @@ import principalsMigration from './migrations/0002-principals.sql'
 import { nodeRoleRoute } from './node-roles.ts'
 import { isMalformed, parsePolicy } from './policy/index.ts'
 import { keepPrincipals } from './principals.ts'
+import { sealed } from './sealed.ts'
 import { sealSessionToken } from './session-token.ts'
 import * as store from './store.ts'
 import { sts } from './sts.ts'
@@ -33,6 +34,7 @@ export const identity: Capability = {
     { name: '0001-init', sql: init },
     { name: '0002-principals', sql: principalsMigration },
   ],
+  sealed,
   operations: { iam, sts },
   start(host) {
     const credentials = credentialSource(host)

@@ -25,7 +25,7 @@ import { type Material, type Spec, specOf } from './specs.ts'
 import * as store from './store.ts'
 
 const TOKEN_PURPOSE = 'import token'
-const DIGEST_PURPOSE = 'imported key material digest'
+export const DIGEST_PURPOSE = 'imported key material digest'
 const TOKEN_MS = 24 * 3_600_000
 
 type Algorithm = Input<'GetParametersForImport', 'kms'>['WrappingAlgorithm']

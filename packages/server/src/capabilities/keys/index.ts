@@ -11,6 +11,7 @@ import kms from './migrations/0002-kms.sql'
 import { operations } from './operations.ts'
 import { keepAppointments } from './reconcile.ts'
 import { forget, KEYS_WAKE, SSM_KEY_ALIAS } from './resolve.ts'
+import { sealed } from './sealed.ts'
 
 export { decrypt, encrypt, generateDataKey, keyArnOf } from './door.ts'
 export { type EncryptionContext, KeyError, SSM_KEY_ALIAS }
@@ -21,6 +22,7 @@ export const keys: Capability = {
     { name: '0001-init', sql: init },
     { name: '0002-kms', sql: kms },
   ],
+  sealed,
   operations: { kms: operations },
   reconcilers: [keepAppointments],
   start(host) {

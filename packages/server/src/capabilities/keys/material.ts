@@ -7,14 +7,15 @@ import type { Ground } from '../../platform/context.ts'
 import type { Sealer } from '../../platform/seal.ts'
 import { findMaterial } from './store.ts'
 
-const PURPOSE = 'key material'
+export const MATERIAL_PURPOSE = 'key material'
 /** Key versions in memory: 10,000 of 200 bytes (RSA: 2,500) are 2 to 25 MB. The oldest used goes first. */
 const MAX_KEPT = 10_000
 
 const kept = new WeakMap<Sealer, Map<string, Buffer>>()
 
 const prefixOf = (scope: Scope, keyId: string): string => `${scope.account}/${scope.region}/${keyId}/`
-const nameOf = (scope: Scope, keyId: string, version: number): string => `${prefixOf(scope, keyId)}${version}`
+export const nameOfMaterial = (scope: Scope, keyId: string, version: number): string =>
+  `${prefixOf(scope, keyId)}${version}`
 
 /** Material, wrapped by the installation's root key for exactly this key version. */
 export const sealMaterial = (
@@ -23,7 +24,7 @@ export const sealMaterial = (
   keyId: string,
   version: number,
   material: Uint8Array,
-): Buffer => sealer.seal(PURPOSE, material, nameOf(scope, keyId, version))
+): Buffer => sealer.seal(MATERIAL_PURPOSE, material, nameOfMaterial(scope, keyId, version))
 
 /** undefined: there is no such key version here, or the root key that wrapped it is not ours. */
 export async function materialOf(
@@ -31,7 +32,7 @@ export async function materialOf(
   key: Scope & { keyId: string },
   version: number,
 ): Promise<Buffer | undefined> {
-  const name = nameOf(key, key.keyId, version)
+  const name = nameOfMaterial(key, key.keyId, version)
   let own = kept.get(ground.sealer)
   if (!own) {
     own = new Map()
@@ -40,7 +41,7 @@ export async function materialOf(
   let material = own.get(name)
   if (!material) {
     const sealed = await findMaterial({ ...key, sql: ground.sql }, key.keyId, version)
-    material = sealed && ground.sealer.unseal(PURPOSE, sealed, name)
+    material = sealed && ground.sealer.unseal(MATERIAL_PURPOSE, sealed, name)
     if (!material) return undefined
   }
   own.delete(name) // to the young end

@@ -10,6 +10,7 @@ import type { Input } from '../../contract/types.ts'
 import type { Host, Route, RouteAnswer } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
+import type { SealedColumn } from '../../platform/seal.ts'
 import { createActivation } from './activations.ts'
 import { enrolmentScript } from './enrolment-script.ts'
 import * as store from './store.ts'
@@ -18,6 +19,15 @@ import * as store from './store.ts'
 const TOKEN_BYTES = 20
 const PURPOSE = 'enrolment'
 const MAX_CERTIFICATES = 64 * 1024
+
+export const sealedCode: SealedColumn = {
+  table: 'enrolments',
+  column: 'code_sealed',
+  key: { token_digest: 'bytea' },
+  also: ['activation_id'],
+  purpose: PURPOSE,
+  boundTo: ({ activation_id: activationId = '' }) => activationId,
+}
 
 const digestOf = (token: string): Buffer => createHash('sha256').update(token).digest()
 

@@ -11,7 +11,7 @@ import { changeNodeRole, revokeNode } from '../identity/index.ts'
 import { forgetNode } from '../messaging/index.ts'
 import { deleteTags, resourceTagKeys, tagKeys, tagsOf } from '../tags/index.ts'
 import { createActivation, deleteActivation, describeActivations } from './activations.ts'
-import { enrolmentRoutes } from './enrolment.ts'
+import { enrolmentRoutes, sealedCode } from './enrolment.ts'
 import { describeInstanceInformation, getConnectionStatus, updateInstanceInformation } from './instance-information.ts'
 import { describeInstanceProperties, listNodes, listNodesSummary } from './instance-properties.ts'
 import init from './migrations/0001-init.sql'
@@ -63,6 +63,7 @@ export const nodes: Capability = {
     { name: '0001-init', sql: init },
     { name: '0002-enrolments', sql: enrolments },
   ],
+  sealed: [sealedCode],
   reconcilers: [forgetEnrolments],
   operations: {
     ssm: {

@@ -21,6 +21,7 @@ import init from './migrations/0001-init.sql'
 import recordings from './migrations/0002-recordings.sql'
 import sessionKeys from './migrations/0003-session-keys.sql'
 import { endForgotten, forgetOld } from './reconcile.ts'
+import { sealedSeal } from './recording.ts'
 import { recordingRoutes } from './recording-routes.ts'
 import { END_WORDS } from './rules.ts'
 import { opensSessionKey } from './session-key.ts'
@@ -44,6 +45,7 @@ export const sessions: Capability = {
     { name: '0002-recordings', sql: recordings },
     { name: '0003-session-keys', sql: sessionKeys },
   ],
+  sealed: [sealedSeal],
   reconcilers: [endForgotten, forgetOld],
   operations: {
     ssm: {

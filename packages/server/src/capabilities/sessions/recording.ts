@@ -9,6 +9,7 @@ import { createHash } from 'node:crypto'
 import { type AgentMessage, PAYLOAD_TYPE, parseSize } from '@musterbook/wire'
 import type { Clock } from '../../platform/clock.ts'
 import type { Ground } from '../../platform/context.ts'
+import type { SealedColumn } from '../../platform/seal.ts'
 import type { Side } from './relay.ts'
 import * as store from './store.ts'
 
@@ -17,6 +18,14 @@ const FLUSH_MS = 1_000
 const MAX_WAITING_BYTES = 8 * 1024 * 1024
 const SEAL_PURPOSE = 'session recording'
 const FIRST_HASH = Buffer.alloc(32)
+
+export const sealedSeal: SealedColumn = {
+  table: 'session_recording_seals',
+  column: 'seal',
+  key: { session_id: 'text' },
+  purpose: SEAL_PURPOSE,
+  boundTo: ({ session_id: sessionId = '' }) => sessionId,
+}
 
 export interface Recorder {
   passed(from: Side, message: AgentMessage): void
