@@ -44,13 +44,9 @@ const document = (Name: string, inputs: object, more: object = { sessionType: 'S
 
 /** What the official plugin does with KMS, for a client in this process. */
 const keyFrom =
-  (from: KMS, bound: { SessionId: string; Target: string }): NonNullable<SessionOptions['key']> =>
-  async (KeyId, challenge) => {
-    const EncryptionContext = {
-      'aws:ssm:SessionId': bound.SessionId,
-      'aws:ssm:TargetId': bound.Target,
-      'aws:ssm:RandomChallenge': challenge,
-    }
+  (from: KMS, Target: string): NonNullable<SessionOptions['key']> =>
+  async (KeyId, challenge, SessionId) => {
+    const EncryptionContext = { ...contextOf({ SessionId, Target }), 'aws:ssm:RandomChallenge': challenge }
     const made = await from.generateDataKey({ KeyId, NumberOfBytes: DATA_KEY_BYTES, EncryptionContext })
     return {
       cipher: sessionCipher(made.Plaintext!, 'client'),
@@ -110,7 +106,7 @@ async function encrypted(DocumentName = 'Encrypted', from = kms): Promise<Watche
     { Target: node.nodeId, DocumentName },
     {
       host: watching,
-      key: (...asked) => keyFrom(from, { SessionId: session.sessionId, Target: node.nodeId })(...asked),
+      key: keyFrom(from, node.nodeId),
     },
   )
   return { ...session, relayed: () => Buffer.concat(passed), drop: () => socket?.close() }

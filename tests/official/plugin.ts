@@ -30,6 +30,7 @@ export async function runPlugin(
   ssm: SSMClient,
   at: { endpoint: string; caFile: string },
   input: StartSessionCommandInput,
+  environment: Record<string, string> = {},
 ): Promise<Plugin> {
   const { SessionId = '', TokenValue, StreamUrl } = await ssm.send(new StartSessionCommand(input))
   const { accessKeyId, secretAccessKey } = await ssm.config.credentials()
@@ -44,6 +45,7 @@ export async function runPlugin(
         AWS_SSM_START_SESSION_RESPONSE: JSON.stringify({ SessionId, TokenValue, StreamUrl }),
         AWS_ACCESS_KEY_ID: accessKeyId,
         AWS_SECRET_ACCESS_KEY: secretAccessKey,
+        ...environment,
       },
     },
   )

@@ -3,12 +3,16 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
+import { KMS } from '@aws-sdk/client-kms'
 import { CreateDocumentCommand, DescribeSessionsCommand, StartSessionCommand } from '@aws-sdk/client-ssm'
 import { eventually, REGION, startTestbed, type TestAccount, type Testbed } from '@musterbook/testbed'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { DATA_KEY_BYTES, sessionCipher } from '../../packages/agent/src/sessions/encryption.ts'
 import { forwardPort } from '../../packages/cli/src/port-forward.ts'
+import type { SessionOptions } from '../../packages/cli/src/session-client.ts'
 import { nodeHost } from '../../packages/cli/src/session-host.ts'
 import { startSession } from '../contract/session-end.ts'
+import { type KmsProxy, kmsProxy } from './kms-proxy.ts'
 import { type OfficialAgent, officialAgent, whyNot } from './official-agent.ts'
 import { runPlugin, whyNoPlugin } from './plugin.ts'
 
@@ -17,6 +21,8 @@ const BYTES = Buffer.alloc(3_000_000, 'every byte of this crosses the session; '
 
 let testbed: Testbed
 let account: TestAccount
+let kms: KMS
+let proxy: KmsProxy
 /** Sends BYTES to everyone. */
 const sender = createServer((socket) => socket.on('error', () => {}).end(BYTES))
 /** Says how many bytes it was sent. */
@@ -26,29 +32,36 @@ const portOf = (server: typeof sender) => (server.address() as { port: number })
 beforeAll(async () => {
   testbed = await startTestbed({ logLevel: 'warn' })
   account = await testbed.account()
+  kms = new KMS(account.config)
+  proxy = await kmsProxy(testbed)
   for (const server of [sender, echo]) await once(server.listen(0, '127.0.0.1'), 'listening')
-  await account.ssm.send(
+  const kmsKeyId = (await kms.createKey({})).KeyMetadata?.Arn
+  const commands = 'sh -c "echo to-out; echo to-err >&2; exit 5"'
+  const command = {
+    sessionType: 'NonInteractiveCommands',
+    properties: { linux: { commands, runAsElevated: true, separateOutputStream: true } },
+  }
+  await document('Separate', command)
+  await document('EncryptedCommand', { ...command, inputs: { kmsKeyId } })
+  // The session user is the agent's own, as for the shells of our agent here.
+  const inputs = { kmsKeyId, runAsEnabled: false }
+  await document('EncryptedShell', { sessionType: 'Standard_Stream', inputs })
+}, MINUTE)
+
+const document = (Name: string, content: object) =>
+  account.ssm.send(
     new CreateDocumentCommand({
-      Name: 'Separate',
+      Name,
       DocumentType: 'Session',
       DocumentFormat: 'JSON',
-      Content: JSON.stringify({
-        schemaVersion: '1.0',
-        sessionType: 'NonInteractiveCommands',
-        properties: {
-          linux: {
-            commands: 'sh -c "echo to-out; echo to-err >&2; exit 5"',
-            runAsElevated: true,
-            separateOutputStream: true,
-          },
-        },
-      }),
+      Content: JSON.stringify({ schemaVersion: '1.0', ...content }),
     }),
   )
-}, MINUTE)
+
 afterAll(async () => {
   sender.close()
   echo.close()
+  await proxy?.[Symbol.asyncDispose]()
   await testbed[Symbol.asyncDispose]()
 }, MINUTE)
 
@@ -69,7 +82,8 @@ const ourNode = async () => (await testbed.node(account, { settings: { sessionUs
 
 async function officialNode(): Promise<string> {
   const { nodeEndpoint: at } = testbed
-  official = await officialAgent({ ssm: at, mds: at, mgs: at, region: REGION, caFile: testbed.caFile })
+  const settings = { Kms: { Endpoint: at } }
+  official = await officialAgent({ ssm: at, mds: at, mgs: at, region: REGION, caFile: testbed.caFile, settings })
   const { CreateActivationCommand, GetConnectionStatusCommand } = await import('@aws-sdk/client-ssm')
   const { ActivationId: id = '', ActivationCode: code = '' } = await account.ssm.send(
     new CreateActivationCommand({ IamRole: 'node' }),
@@ -85,8 +99,24 @@ async function officialNode(): Promise<string> {
 }
 afterAll(async () => official?.[Symbol.asyncDispose]())
 
-const plugin = (input: { Target: string; [member: string]: unknown }) => runPlugin(account.ssm, testbed, input)
-const own = (input: { Target: string; [member: string]: unknown }) => startSession(account.ssm, testbed.caFile, input)
+type Wanted = { Target: string; [member: string]: unknown }
+const plugin = (input: Wanted, environment?: Record<string, string>) =>
+  runPlugin(account.ssm, testbed, input, environment)
+const own = (input: Wanted) => startSession(account.ssm, testbed.caFile, input, { key: dataKeyOf(input.Target) })
+
+/** As `musterbook session` asks KMS for it. */
+const dataKeyOf =
+  (target: string): NonNullable<SessionOptions['key']> =>
+  async (KeyId, challenge, sessionId) => {
+    const EncryptionContext = {
+      'aws:ssm:SessionId': sessionId,
+      'aws:ssm:TargetId': target,
+      ...(challenge === '' ? {} : { 'aws:ssm:RandomChallenge': challenge }),
+    }
+    const made = await kms.generateDataKey({ KeyId, NumberOfBytes: DATA_KEY_BYTES, EncryptionContext })
+    const ciphertext = Buffer.from(made.CiphertextBlob!).toString('base64')
+    return { cipher: sessionCipher(made.Plaintext!, 'client'), ciphertext }
+  }
 
 async function isHistory(SessionId: string) {
   const Filters = [{ key: 'SessionId' as const, value: SessionId }]
@@ -156,6 +186,20 @@ for (const agent of ['our agent', 'the official agent'] as const) {
       expect([command.output(), command.errors(), command.exitCode()]).toEqual(['to-out\n', 'to-err\n', 5])
     })
 
+    it('gives our client an encrypted shell', async () => {
+      const shell = await own({ Target: await nodeOf(agent), DocumentName: 'EncryptedShell' })
+      shell.type('echo sealed-$((6 * 7))\r')
+      await shell.shows('sealed-42')
+      shell.type('exit\r')
+      await eventually('the client is told', () => shell.ended() !== undefined)
+    })
+
+    it('gives our client an encrypted command', async () => {
+      const command = await own({ Target: await nodeOf(agent), DocumentName: 'EncryptedCommand' })
+      await eventually('the client is told', () => command.ended() !== undefined)
+      expect([command.output(), command.errors(), command.exitCode()]).toEqual(['to-out\n', 'to-err\n', 5])
+    })
+
     for (const [what, document] of Object.entries(ports)) {
       it(`gives our client ${what}`, async () => {
         const Target = await nodeOf(agent)
@@ -193,6 +237,24 @@ for (const agent of ['our agent', 'the official agent'] as const) {
       shell.type('exit\r')
       await shell.ended
       expect(shell.output()).toContain(`Exiting session with sessionId: ${shell.sessionId}`)
+    })
+
+    withPlugin(named('gives the plugin an encrypted shell'), async () => {
+      const input = { Target: await nodeOf(agent), DocumentName: 'EncryptedShell' }
+      await using shell = await plugin(input, proxy.environment)
+      await shell.shows('This session is encrypted using AWS KMS.')
+      await eventually('there is a prompt', () => /[$#] $/.test(shell.output()))
+      shell.type('echo plugin-$((6 * 7))\r')
+      await shell.shows('plugin-42')
+      shell.type('exit\r')
+      await shell.ended
+    })
+
+    withPlugin(named('gives the plugin an encrypted command'), async () => {
+      const input = { Target: await nodeOf(agent), DocumentName: 'EncryptedCommand' }
+      await using command = await plugin(input, proxy.environment)
+      await command.ended
+      for (const words of ['to-out', 'to-err', 'EXIT_CODE: 5']) expect(command.output()).toContain(words)
     })
 
     withPlugin(named('gives the plugin the output of a command'), async () => {

@@ -103,7 +103,7 @@ export interface SessionOptions {
   /** A new token for a connection that was lost (ResumeSession); undefined: the session is over. */
   resume(): Promise<string | undefined>
   /** A data key for an encrypted session (GenerateDataKey); absent: such sessions are refused. */
-  key?(keyId: string, challenge: string): Promise<SessionKey>
+  key?(keyId: string, challenge: string, sessionId: string): Promise<SessionKey>
   events: SessionEvents
 }
 
@@ -341,7 +341,7 @@ export function openSession(options: SessionOptions): SessionClient {
   async function agreeOnKey({ KMSKeyId, Challenge }: { KMSKeyId: string; Challenge: string }) {
     if (!options.key) return { ActionStatus: ACTION_STATUS.Failed, Error: 'this client has no access to KMS' }
     try {
-      const made = await options.key(KMSKeyId, Challenge)
+      const made = await options.key(KMSKeyId, Challenge, options.sessionId)
       cipher = made.cipher
       const ActionResult = buildKmsEncryptionResult({
         KMSCipherTextKey: made.ciphertext,

@@ -129,7 +129,7 @@ async function start(
     streamUrl: StreamUrl,
     resume: async () =>
       (await call<Partial<Started>>(endpoint, region, credentials, 'ResumeSession', { SessionId })).TokenValue,
-    key: (keyId, challenge) => dataKey(access, keyId, { sessionId: SessionId, target: input.Target, challenge }),
+    key: (keyId, challenge, sessionId) => dataKey(access, keyId, { sessionId, target: input.Target, challenge }),
   }
 }
 
