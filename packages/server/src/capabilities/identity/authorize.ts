@@ -18,7 +18,8 @@ import {
   type PolicySet,
   type Principal,
 } from './policy/index.ts'
-import { asksForTags, type Principals } from './principals.ts'
+import { asksForTags, type NodeRole, type Principals } from './principals.ts'
+import type { RoleRow } from './store/entities.ts'
 
 /** What the official agent calls about itself. Each must name the node's own ARN as its only resource. */
 const NODE_ACTIONS = new Set([
@@ -133,6 +134,21 @@ const withResource = (principals: Principals, own: PolicySet, { resourcePolicy }
     ? own
     : { ...own, resource: principals.resource(resourcePolicy.text), resourcePolicyRequired: resourcePolicy.required }
 
+const roleOfNode = async (principals: Principals, { account, roleName }: NodeCaller): Promise<NodeRole | undefined> =>
+  roleName === undefined ? undefined : principals.nodeRole(account, roleName)
+
+const nodeSession = ({ account, nodeId }: NodeCaller, role: Pick<RoleRow, 'name'>): string =>
+  `arn:aws:sts::${account}:assumed-role/${role.name}/${nodeId}`
+
+/** The ARNs by which a grant may mean a caller: its own and, of a session or a node, its role's. */
+export async function callerNames(principals: Principals, caller: Caller): Promise<string[]> {
+  if (caller.type === 'role') return [caller.arn, caller.roleArn]
+  const role = caller.type === 'node' ? (await roleOfNode(principals, caller))?.role : undefined
+  return caller.type === 'node' && role
+    ? [caller.arn, nodeSession(caller, role), entityArn('role', role)]
+    : [caller.arn]
+}
+
 /**
  * A node asks with what its role grants, as a session of that role that bears the node's name, and with what a capability
  * grants it for a while.
@@ -146,15 +162,15 @@ async function nodeAsks(
 ): Promise<Asked | undefined> {
   // What a node does as itself it does as itself alone, whatever its role grants.
   if (NODE_ACTIONS.has(access.action)) return undefined
-  const { account, nodeId, roleName } = caller
-  const found = roleName === undefined ? undefined : await principals.nodeRole(account, roleName)
+  const { account, nodeId } = caller
+  const found = await roleOfNode(principals, caller)
   const granted = await nodeGrants.get(access.action)?.(caller, access, context)
   if (!found && !granted) return undefined
   const role = found?.role
   const principal: Principal = {
     type: 'role',
     account,
-    arn: role ? `arn:aws:sts::${account}:assumed-role/${role.name}/${nodeId}` : caller.arn,
+    arn: role ? nodeSession(caller, role) : caller.arn,
     roleArn: role ? entityArn('role', role) : caller.arn,
   }
   const itself = nodeArn(caller, nodeId)

@@ -8,7 +8,7 @@ import type { Context, Ground } from '../../platform/context.ts'
 import { accessKeyId, secretAccessKey } from '../../platform/ids.ts'
 import type { Sealer } from '../../platform/seal.ts'
 import { accountRoutes } from './administration.ts'
-import { createAuthorizer, type Needed } from './authorize.ts'
+import { callerNames, createAuthorizer, type Needed } from './authorize.ts'
 import { credentialSource } from './credentials.ts'
 import { denialRoute, keepDenials } from './denials.ts'
 import { explanationRoute } from './explanations.ts'
@@ -18,7 +18,7 @@ import init from './migrations/0001-init.sql'
 import principalsMigration from './migrations/0002-principals.sql'
 import { nodeRoleRoute } from './node-roles.ts'
 import { isMalformed, parsePolicy } from './policy/index.ts'
-import { keepPrincipals } from './principals.ts'
+import { keepPrincipals, principalsOf } from './principals.ts'
 import { sealed } from './sealed.ts'
 import { sealSessionToken } from './session-token.ts'
 import * as store from './store.ts'
@@ -66,6 +66,9 @@ export async function refusalOf(context: Context, access: Needed): Promise<strin
   if (!authorizer) throw new Error('identity has not been started')
   return authorizer.decide(context.caller, access, context)
 }
+
+/** The ARNs by which a grant may mean the context's caller. A node acts with its role's: it is meant by that as well. */
+export const namesOf = (context: Context): Promise<string[]> => callerNames(principalsOf(context), context.caller)
 
 /** What is wrong with the text of a resource policy; undefined: nothing. */
 export function resourcePolicyFault(text: string): string | undefined {

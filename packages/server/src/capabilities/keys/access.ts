@@ -6,7 +6,7 @@ import type { Caller } from '../../platform/caller.ts'
 import type { Access } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import type { AwsError } from '../../platform/errors.ts'
-import { refusalOf } from '../identity/index.ts'
+import { namesOf, refusalOf } from '../identity/index.ts'
 import { type EncryptionContext, nameOfBlob } from './ciphertext.ts'
 import { invalidCiphertext, KeyError, notFound } from './errors.ts'
 import { checkTokens } from './grant-tokens.ts'
@@ -156,14 +156,10 @@ function contextKeysOf(use: Use): Record<string, string | string[]> {
 
 // ---- grants ----
 
-/** How grants may name a caller. */
-export const namesOf = (caller: Caller): string[] =>
-  caller.type === 'role' ? [caller.arn, caller.roleArn] : [caller.arn]
-
 async function grantsOf(context: Context, key: KeyRow, use: Use): Promise<GrantRow[]> {
   // An account's root is let in by the policy or, like anybody, by a grant to its ARN, which nobody makes for the own root.
   if (context.caller.type === 'root' && context.account === key.account) return []
-  const grants = await grantsFor(context.sql, key, namesOf(context.caller))
+  const grants = await grantsFor(context.sql, key, await namesOf(context))
   return grants.filter(
     (grant) => grant.operations.includes(use.grantable ?? '') && holds(grant, use) && (use.suits?.(grant) ?? true),
   )

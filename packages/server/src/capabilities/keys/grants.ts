@@ -5,7 +5,8 @@ import type { Input, Output } from '../../contract/types.ts'
 import type { Access } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { validation } from '../../platform/errors.ts'
-import { accessOf, accessTo, keyOf, namesOf, withAllowed } from './access.ts'
+import { namesOf } from '../identity/index.ts'
+import { accessOf, accessTo, keyOf, withAllowed } from './access.ts'
 import { changing, checkState, LIVING } from './changing.ts'
 import { KeyError, notFound, stopAtDryRun } from './errors.ts'
 import { makeToken, readToken } from './grant-tokens.ts'
@@ -182,7 +183,8 @@ export async function retireGrantAccess(context: Context, input: Input<'RetireGr
   const action = 'kms:RetireGrant'
   const access = await accessOf(context, key, { action })
   const may = [grant.retiring, grant.operations.includes('RetireGrant') ? grant.grantee : null]
-  const itself = may.find((name): name is string => name !== null && namesOf(context.caller).includes(name))
+  const names = await namesOf(context)
+  const itself = may.find((name): name is string => name !== null && names.includes(name))
   if (itself === undefined) return access
   return { ...access, resourcePolicy: { text: withAllowed(policyOf(key), [itself], action), required: true } }
 }
