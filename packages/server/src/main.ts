@@ -25,7 +25,7 @@ import {
 } from './platform/capability.ts'
 import { type Clock, pause, systemClock } from './platform/clock.ts'
 import { Closing } from './platform/closing.ts'
-import { type Context, type Ground, transactional, type WorkContext } from './platform/context.ts'
+import { contextMaker, type Ground, transactional, type WorkContext } from './platform/context.ts'
 import { connectDatabase, type Database, type DatabaseAddress } from './platform/database.ts'
 import { uuid } from './platform/ids.ts'
 import type { Logger } from './platform/log.ts'
@@ -100,16 +100,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     ...options.rootCredentials,
   })
 
-  const contextFor = (
-    scope: Scope,
-    caller: Caller,
-    request: Pick<Request, 'requestId' | 'sourceIp' | 'userAgent'>,
-  ): Context => {
-    const { requestId, sourceIp, userAgent } = request
-    const { account, region } = scope
-    // One object per request: the ground's transactions hand on whatever they are called on, which here is the whole.
-    return { ...ground, account, region, caller, requestId, sourceIp, userAgent } as unknown as Context
-  }
+  const contextFor = contextMaker(ground)
   const nodeMessages = new Map<string, NodeMessageHandler>()
   const nodeGrants = new Map<string, NodeGrant>()
   const host: Host = transactional(database, {
@@ -121,8 +112,8 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     nodeMessages,
     nodeGrants,
     onWake: (topic: string, listener: (key: string | undefined) => void) => wakes.on(topic, listener),
-    contextFor: (scope: Scope, caller: Caller = anonymous) =>
-      contextFor(scope, caller, { requestId: uuid(), sourceIp: '', userAgent: '' }),
+    contextFor: ({ account, region }: Scope, caller: Caller = anonymous) =>
+      contextFor({ account, region, caller, requestId: uuid(), sourceIp: '', userAgent: '' }),
   })
   const started = new Map<string, Running>()
   const closers = undo.use(new Closing())
@@ -148,8 +139,8 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     log,
     region: options.region,
     strict: options.strict ?? false,
-    contextFor: (request: Request, { caller, region }: Authenticated) =>
-      contextFor({ account: caller.account, region }, caller, request),
+    contextFor: ({ requestId, sourceIp, userAgent }: Request, { caller, region }: Authenticated) =>
+      contextFor({ account: caller.account, region, caller, requestId, sourceIp, userAgent }),
     now: () => performance.now(),
   }
   const doors = openDoors(

@@ -52,11 +52,39 @@ export function transactional<G extends Omit<Ground, 'transaction'>>(database: D
 
 /** The same ground inside a transaction: wakes wait for the commit, and a transaction in it is the same transaction. */
 function inTransaction<G extends Ground>(ground: G, sql: Sql, wakes: [string, string | undefined][]): G {
-  const inner = {
-    ...ground,
+  const inner: G = Object.assign(Object.create(ground) as G, {
     sql,
     wake: (topic: string, key?: string) => void wakes.push([topic, key]),
     transaction: <T>(body: (same: G) => Promise<T>): Promise<T> => body(inner),
-  } as G
+  })
   return inner
+}
+
+/** What a context has beside the ground. */
+export type RequestMembers = Omit<Context, keyof Ground>
+
+/**
+ * Makes contexts on one ground. The ground is their prototype: copying its members into every context took 7 µs of a request.
+ * So `{ ...context }` is not a context.
+ */
+export function contextMaker(ground: Ground): (members: RequestMembers) => Context {
+  class RequestContext {
+    readonly account: string
+    readonly region: string
+    readonly caller: Caller
+    readonly requestId: string
+    readonly sourceIp: string
+    readonly userAgent: string
+
+    constructor({ account, region, caller, requestId, sourceIp, userAgent }: RequestMembers) {
+      this.account = account
+      this.region = region
+      this.caller = caller
+      this.requestId = requestId
+      this.sourceIp = sourceIp
+      this.userAgent = userAgent
+    }
+  }
+  Object.setPrototypeOf(RequestContext.prototype, ground)
+  return (members) => new RequestContext(members) as unknown as Context
 }

@@ -18,7 +18,7 @@ export interface Page<T> {
 }
 
 /** IAM is global: a marker is good in every region. */
-const everywhere = (context: Context) => ({ ...context, region: 'aws-global' })
+const everywhere = ({ account, sealer }: Context) => ({ account, sealer, region: 'aws-global' })
 
 /** The key after which the listing goes on. ValidationError for a marker of another listing. */
 export function after(context: Context, listing: string, asked: Asked): string {
