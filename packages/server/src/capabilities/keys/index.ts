@@ -10,11 +10,11 @@ import init from './migrations/0001-init.sql'
 import kms from './migrations/0002-kms.sql'
 import { operations } from './operations.ts'
 import { keepAppointments } from './reconcile.ts'
-import { forget, KEYS_WAKE, SSM_KEY_ALIAS } from './resolve.ts'
+import { CLOUDTRAIL_KEY_ALIAS, forget, KEYS_WAKE, SSM_KEY_ALIAS } from './resolve.ts'
 import { sealed } from './sealed.ts'
 
 export { decrypt, encrypt, generateDataKey, keyArnOf } from './door.ts'
-export { type EncryptionContext, KeyError, SSM_KEY_ALIAS }
+export { CLOUDTRAIL_KEY_ALIAS, type EncryptionContext, KeyError, SSM_KEY_ALIAS }
 
 export const keys: Capability = {
   name: 'keys',

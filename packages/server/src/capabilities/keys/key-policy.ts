@@ -2,7 +2,7 @@
 import type { Context } from '../../platform/context.ts'
 import { refusalOf, resourcePolicyFault } from '../identity/index.ts'
 import { KeyError } from './errors.ts'
-import { keyArn } from './resolve.ts'
+import { CLOUDTRAIL_KEY_ALIAS, keyArn } from './resolve.ts'
 import type { KeyRow } from './store.ts'
 
 export const POLICY_NAME = 'default'
@@ -77,7 +77,10 @@ function managedPolicy(account: string, region: string): string {
   return text
 }
 
-export const policyOf = (key: KeyRow): string => key.policy ?? managedPolicy(key.account, key.region)
+/** What the audit keeps is read by whoever has kms:Decrypt on its key, and not by everybody whom a service would let in. */
+export const policyOf = (key: KeyRow): string =>
+  key.policy ??
+  (key.aliases.includes(CLOUDTRAIL_KEY_ALIAS) ? defaultPolicy(key.account) : managedPolicy(key.account, key.region))
 
 /** MalformedPolicyDocumentException: unreadable, or one that locks its writer out. */
 export async function checkPolicy(

@@ -17,11 +17,13 @@ export type Keyring = Scope & Pick<Ground, 'sql' | 'sealer' | 'now'>
 
 export const KEYS_WAKE = 'keys'
 export const SSM_KEY_ALIAS = 'alias/aws/ssm'
+export const CLOUDTRAIL_KEY_ALIAS = 'alias/aws/cloudtrail'
 const MANAGED_ROTATION_DAYS = 365
 
 /** Keys that AWS manages for its services: made on demand, never disabled, never moved to another key. */
 const MANAGED_KEYS: Record<string, string> = {
   [SSM_KEY_ALIAS]: 'Default key that protects my SSM parameters when no other key is defined',
+  [CLOUDTRAIL_KEY_ALIAS]: 'Key that protects the contents of calls that the audit keeps',
 }
 
 export const keyArn = (key: Scope & { keyId: string }): string => arn('kms', key, `key/${key.keyId}`)
