@@ -10,10 +10,11 @@ import { rootKey } from './capabilities/root-key/index.ts'
 import { sessions } from './capabilities/sessions/index.ts'
 import { settings } from './capabilities/settings/index.ts'
 import { tags } from './capabilities/tags/index.ts'
+import { trail } from './capabilities/trail/index.ts'
 import type { Capability } from './platform/capability.ts'
 
 const owners: Capability[] = [parameters, documents, nodes, commands, sessions]
 
-const all: Capability[] = [settings, tags(owners), messaging, identity, keys, ...owners]
+const all: Capability[] = [settings, tags(owners), messaging, identity, keys, trail, ...owners]
 
 export const capabilities: Capability[] = [...all, rootKey(all)]

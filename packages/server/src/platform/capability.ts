@@ -208,6 +208,10 @@ export interface Choices {
   maxActivationDays: number
   /** Minutes without a sign of life after which a node without a channel is shown as ConnectionLost. */
   connectionLostMinutes: number
+  /** Whether a call waits for its record: `fail-closed` does, and is refused where it cannot be recorded. */
+  audit: 'batched' | 'fail-closed'
+  /** Days for which records of calls are kept (CloudTrail: 90). */
+  auditRetentionDays: number
   /** Our agent as one file, which machines fetch when they are enrolled; none is served where it is undefined. */
   agentFile: string | undefined
 }
@@ -219,6 +223,8 @@ export const DEFAULT_CHOICES: Choices = {
   commandRetentionDays: 30,
   maxActivationDays: 30,
   connectionLostMinutes: 15,
+  audit: 'batched',
+  auditRetentionDays: 90,
   agentFile: undefined,
 }
 

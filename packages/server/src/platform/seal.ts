@@ -47,7 +47,7 @@ export interface SealedColumn {
   table: string
   column: string
   /** The table's primary key and the SQL types of its columns. */
-  key: Record<string, 'text' | 'uuid' | 'integer' | 'boolean' | 'bytea'>
+  key: Record<string, 'text' | 'uuid' | 'integer' | 'bigint' | 'boolean' | 'bytea'>
   purpose: string
   /** Columns that the context is made from, beyond the key; read as text. */
   also?: string[]

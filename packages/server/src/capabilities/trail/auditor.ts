@@ -1,0 +1,135 @@
+/**
+ * What dispatch tells of each call, into the chain. `batched`: the record is written within a moment after the answer.
+ * `fail-closed`: a write is put down before it is carried out and its outcome before it is answered, a read before it is
+ * answered; what the store does not take is refused as ServiceUnavailable.
+ */
+import { batch } from '../../platform/batch.ts'
+import type { AuditedCall, Auditor, Host } from '../../platform/capability.ts'
+import { AwsError } from '../../platform/errors.ts'
+import type { Contents } from './contents.ts'
+import { beginCall, type Draft, finishCall, newEventId, type Outcome } from './event.ts'
+import { contentOf, isReadOnly, isRecorded } from './recorded.ts'
+import { insertPending } from './store.ts'
+import { type Entry, LostEntry, type Writer } from './writer.ts'
+
+const MAX_BATCH = 500
+
+type Begun = Draft & ReturnType<typeof beginCall> & { pending: 'surely' | 'perhaps' }
+type Intent = Parameters<typeof insertPending>[1][number]
+type Content = Parameters<typeof insertPending>[2][number]
+
+export function createAuditor(host: Host, writer: Writer, contents: Contents): Auditor {
+  return host.choices.audit === 'fail-closed' ? failClosed(host, writer, contents) : batched(host, writer, contents)
+}
+
+function batched(host: Host, writer: Writer, contents: Contents): Auditor {
+  return {
+    intend: () => undefined,
+    note(call, output, error) {
+      if (!concerns(call)) return undefined
+      writer.add(call.context, {
+        ...entryOf(host, call, { output: told(call, output), error }),
+        content: error ? undefined : contentEntry(host, contents, call),
+      })
+      return undefined
+    },
+  }
+}
+
+function failClosed(host: Host, writer: Writer, contents: Contents): Auditor {
+  const begun = new WeakMap<AuditedCall, Begun>()
+  const intents = batch<{ intent: Intent; content: Content | undefined }>(MAX_BATCH, (items) =>
+    insertPending(
+      host.sql,
+      items.map(({ intent }) => intent),
+      items.flatMap(({ content }) => content ?? []),
+    ),
+  )
+
+  async function intend(call: AuditedCall): Promise<void> {
+    const { account, region } = call.context
+    const draft = draftOf(host, call)
+    const start: Begun = { ...draft, ...beginCall(call, draft), pending: 'perhaps' }
+    begun.set(call, start)
+    const { eventId } = draft
+    const at = new Date(draft.at)
+    try {
+      const text = contentOf(call.service, call.operation, call.input)
+      const sealed = text && (await contents.seal(call.context, eventId, at, text))
+      await intents.add({
+        intent: { account, region, eventId, at, processId: host.processId, event: start.text },
+        content: sealed && { ...sealed, account, region },
+      })
+      start.pending = 'surely'
+    } catch (error) {
+      throw refusal(host, error)
+    }
+  }
+
+  return {
+    intend: (call) => (concerns(call) && !isReadOnly(call.service, call.operation) ? intend(call) : undefined),
+    note(call, output, error) {
+      if (!concerns(call)) return undefined
+      const start = begun.get(call)
+      const outcome = { output: told(call, output), error }
+      const entry: Entry = start
+        ? {
+            eventId: start.eventId,
+            at: start.at,
+            pending: start.pending,
+            dropContent: error !== undefined,
+            record: () => ({ text: finishCall(start.text, call, outcome), facts: start.facts }),
+          }
+        : entryOf(host, call, outcome)
+      return writer.write(call.context, entry).catch((reason: unknown) => {
+        throw refusal(host, reason)
+      })
+    },
+  }
+}
+
+/** Nobody's calls are in no account's audit; polls are in none. */
+const concerns = ({ context, service }: AuditedCall): boolean =>
+  context.caller.type !== 'anonymous' && isRecorded(service)
+
+/** Answers of reads are not recorded, and may be long: they need not wait for the writer. */
+const told = ({ service, operation }: AuditedCall, output: unknown): unknown =>
+  isReadOnly(service, operation) && service !== 'sts' ? undefined : output
+
+function draftOf(host: Host, call: AuditedCall): Draft {
+  const at = host.now().getTime()
+  const eventId = newEventId(at)
+  call.eventId = eventId
+  return { scope: call.context, eventId, at }
+}
+
+function entryOf(host: Host, call: AuditedCall, outcome: Outcome): Entry {
+  const draft = draftOf(host, call)
+  return {
+    eventId: draft.eventId,
+    at: draft.at,
+    record() {
+      const { text, facts } = beginCall(call, draft)
+      return { text: finishCall(text, call, outcome), facts }
+    },
+  }
+}
+
+function contentEntry(host: Host, contents: Contents, call: AuditedCall): Entry['content'] {
+  const text = contentOf(call.service, call.operation, call.input)
+  if (!text) return undefined
+  return async () => {
+    const { eventId = '', context } = call
+    try {
+      return await contents.seal(context, eventId, host.now(), text)
+    } catch (error) {
+      host.log.error({ err: error, eventId }, 'the content of a call could not be sealed and is not kept')
+      return undefined
+    }
+  }
+}
+
+function refusal(host: Host, error: unknown): AwsError {
+  if (!(error instanceof LostEntry)) host.log.error({ err: error }, 'a call could not be audited and is refused')
+  return new AwsError('ServiceUnavailable', 'The call could not be recorded in the audit. Try again.')
+}

@@ -1,0 +1,179 @@
+/**
+ * One record: a call, or what a service tells of itself, as CloudTrail's event of version 1.11 in JSON text, and what LookupEvents finds
+ * it by. A record is made when its batch is written, off the way of the request.
+ */
+import { randomBytes } from 'node:crypto'
+import { findOperation } from '../../contract/model.ts'
+import type { Scope } from '../../platform/arn.ts'
+import type { AuditedCall } from '../../platform/capability.ts'
+import { elements } from './elements.ts'
+import { answersAreRecorded, hiddenInputs, isReadOnly } from './recorded.ts'
+import { type NamedResource, resourcesOf } from './resources.ts'
+import { identityOf } from './user-identity.ts'
+
+const EVENT_VERSION = '1.11'
+
+/** What a record says, apart from its text. */
+export interface Facts {
+  eventName: string
+  eventSource: string
+  userName: string
+  accessKeyId: string
+  readOnly: boolean
+  resources: readonly NamedResource[]
+}
+
+export interface Outcome {
+  output: unknown
+  error: { name: string; message: string } | undefined
+}
+
+/** A UUID that begins with its moment (version 7): a record is found by its id without an index of ids. */
+export function newEventId(at: number): string {
+  const random = nextRandom()
+  const time = at.toString(16).padStart(12, '0')
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${random.slice(0, 3)}-${'89ab'[Number.parseInt(random.charAt(3), 16) & 3]}${random.slice(4, 7)}-${random.slice(7, 19)}`
+}
+
+/** Milliseconds since the epoch that an event id tells. */
+export const momentOf = (eventId: string): number => Number.parseInt(eventId.slice(0, 8) + eventId.slice(9, 13), 16)
+
+/** Random digits are drawn for many ids at a time: one draw costs as much as a thousand bytes. */
+const DRAWN_BYTES = 4_000
+const DIGITS = 20
+let drawn = ''
+let used = 0
+function nextRandom(): string {
+  if (used + DIGITS > drawn.length) {
+    drawn = randomBytes(DRAWN_BYTES).toString('hex')
+    used = 0
+  }
+  used += DIGITS
+  return drawn.slice(used - DIGITS, used)
+}
+
+export interface Draft {
+  scope: Scope
+  eventId: string
+  /** Milliseconds since the epoch. */
+  at: number
+}
+
+/** A call's record up to its outcome; `finishCall` adds that. */
+export function beginCall(call: AuditedCall, draft: Draft): { text: string; facts: Facts } {
+  const { context, service, operation } = call
+  const identity = identityOf(context.caller)
+  const readOnly = isReadOnly(service, operation)
+  const resources = resourcesOf(call.access)
+  const eventSource = `${service}.amazonaws.com`
+  const text = `{"eventVersion":"${EVENT_VERSION}","userIdentity":${identity.text},"eventTime":"${secondOf(draft.at)}","eventSource":"${eventSource}","eventName":${JSON.stringify(operation)},"awsRegion":${JSON.stringify(draft.scope.region)},"sourceIPAddress":${JSON.stringify(plainAddress(context.sourceIp))},"userAgent":${JSON.stringify(context.userAgent)},"requestParameters":${requestParameters(call)},"requestID":"${context.requestId}","eventID":"${draft.eventId}","readOnly":${readOnly},${resources.length === 0 ? '' : `"resources":${resourceText(resources, draft.scope)},`}"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"${draft.scope.account}","eventCategory":"Management"`
+  const { userName, accessKeyId } = identity
+  return { text, facts: { eventName: operation, eventSource, userName, accessKeyId, readOnly, resources } }
+}
+
+/** The whole record. */
+export function finishCall(begun: string, call: AuditedCall, { output, error }: Outcome): string {
+  const { service, operation } = call
+  if (error)
+    return `${begun},"errorCode":"${errorCode(error.name)}","errorMessage":${JSON.stringify(error.message)},"responseElements":null}`
+  const model = findOperation(service, operation)
+  const isTold = model && (!isReadOnly(service, operation) || answersAreRecorded(service, operation))
+  return `${begun},"responseElements":${isTold ? elements(model.output, output) : 'null'}}`
+}
+
+/** The record of a call whose process died before it could say how the call ended. */
+export const finishUnknown = (begun: string): string =>
+  `${begun},"errorCode":"OutcomeUnknown","errorMessage":"The server process ended before the outcome of this call was known.","responseElements":null}`
+
+export interface ServiceEvent {
+  /** `SessionEnded` */
+  eventName: string
+  /** `ssm.amazonaws.com` */
+  eventSource: string
+  /** What the event tells; no secrets. */
+  serviceEventDetails: Record<string, unknown>
+  /** Full ARNs. */
+  resources?: string[]
+}
+
+/** The whole record of a service event. */
+export function serviceRecord(event: ServiceEvent, { scope, eventId, at }: Draft): string {
+  const resources = resourcesOf({ resources: event.resources ?? [] })
+  return JSON.stringify({
+    eventVersion: EVENT_VERSION,
+    userIdentity: { accountId: scope.account, invokedBy: event.eventSource },
+    eventTime: secondOf(at),
+    eventSource: event.eventSource,
+    eventName: event.eventName,
+    awsRegion: scope.region,
+    sourceIPAddress: event.eventSource,
+    userAgent: event.eventSource,
+    requestParameters: null,
+    responseElements: null,
+    eventID: eventId,
+    readOnly: false,
+    ...(resources.length > 0 && { resources: JSON.parse(resourceText(resources, scope)) }),
+    eventType: 'AwsServiceEvent',
+    managementEvent: true,
+    recipientAccountId: scope.account,
+    serviceEventDetails: event.serviceEventDetails,
+    eventCategory: 'Management',
+  })
+}
+
+/** What a record's text says. */
+export function factsOf(text: string): Facts & { eventId: string; eventTime: string } {
+  const event = JSON.parse(text) as {
+    eventID: string
+    eventTime: string
+    eventName: string
+    eventSource: string
+    readOnly: boolean
+    resources?: { type: string; ARN: string }[]
+    userIdentity: {
+      type?: string
+      userName?: string
+      principalId?: string
+      accessKeyId?: string
+    }
+  }
+  const { type, userName, principalId = '', accessKeyId = '' } = event.userIdentity
+  const afterColon = principalId.slice(principalId.indexOf(':') + 1)
+  return {
+    eventId: event.eventID,
+    eventTime: event.eventTime,
+    eventName: event.eventName,
+    eventSource: event.eventSource,
+    userName: type === 'Root' ? 'root' : (userName ?? (type === undefined ? '' : afterColon)),
+    accessKeyId,
+    readOnly: event.readOnly,
+    resources: (event.resources ?? []).map(({ type, ARN }) => ({ type, arn: ARN })),
+  }
+}
+
+function requestParameters({ service, operation, input }: AuditedCall): string {
+  if (input === undefined) return 'null'
+  const model = findOperation(service, operation)
+  // Routes beside AWS's protocol are known by their path.
+  if (!model || 'path' in (input as object)) return JSON.stringify(input)
+  return elements(model.input, input, hiddenInputs(service, operation))
+}
+
+const resourceText = (resources: readonly NamedResource[], { account }: Scope): string =>
+  `[${resources.map(({ type, arn }) => `{"accountId":"${arn.split(':')[4] || account}","type":"${type}","ARN":${JSON.stringify(arn)}}`).join(',')}]`
+
+/** CloudTrail's word for what a caller may not do. */
+const errorCode = (name: string): string => (name === 'AccessDeniedException' ? 'AccessDenied' : name)
+
+const plainAddress = (address: string): string => (address.startsWith('::ffff:') ? address.slice(7) : address)
+
+let lastSecond = Number.NaN
+let lastText = ''
+function secondOf(at: number): string {
+  const second = Math.floor(at / 1000)
+  if (second !== lastSecond) {
+    lastSecond = second
+    lastText = `${new Date(second * 1000).toISOString().slice(0, 19)}Z`
+  }
+  return lastText
+}

@@ -1,0 +1,68 @@
+/**
+ * CloudTrail: every call of whoever has proved who it is, in a chain of hashes for each account and region; looking events up, and
+ * the contents of calls, kept apart. Other capabilities record what they do by themselves through `recordServiceEvent`.
+ */
+import { arn } from '../../platform/arn.ts'
+import type { Capability, Route } from '../../platform/capability.ts'
+import { AwsError } from '../../platform/errors.ts'
+import { createAuditor } from './auditor.ts'
+import { keepContents, openContent } from './contents.ts'
+import { lookUp } from './lookup.ts'
+import init from './migrations/0001-init.sql'
+import { takeIn, trimOld, writers } from './reconcile.ts'
+import { beginRoll } from './roll.ts'
+import { sealed } from './sealed.ts'
+import * as store from './store.ts'
+import { openWriter } from './writer.ts'
+
+export type { ServiceEvent } from './event.ts'
+export { recordServiceEvent } from './service-events.ts'
+
+/** The content of a call: not an operation of AWS, which keeps none. */
+const contentRoute: Route = {
+  method: 'GET',
+  path: /^\/v1\/event-contents\/([0-9a-f-]{36})$/,
+  signedFor: 'cloudtrail',
+  authorize: (context, [eventId = '']) => ({
+    action: 'cloudtrail:GetEventContent',
+    resources: [arn('cloudtrail', context, `event/${eventId}`)],
+  }),
+  async handle(context, { params: [eventId = ''] }) {
+    const content = await openContent(context, eventId)
+    if (content === undefined)
+      throw new AwsError('ResourceNotFoundException', `No content is kept of event ${eventId}.`)
+    return { status: 200, contentType: 'application/json', body: JSON.stringify(content) }
+  },
+}
+
+export const trail: Capability = {
+  name: 'trail',
+  migrations: [{ name: '0001-init', sql: init }],
+  reconcilers: [takeIn, trimOld],
+  sealed,
+  async start(host) {
+    await beginRoll(host)
+    await store.beat(host.sql, host.processId)
+    const writer = openWriter(host)
+    writers.set(host.sealer, writer)
+    return {
+      auditor: createAuditor(host, writer, keepContents(host)),
+      routes: [contentRoute],
+      operations: {
+        cloudtrail: {
+          LookupEvents: {
+            authorize: () => ({ resources: ['*'] }),
+            async handle(context, input) {
+              await writer.flush(context) // what this process has answered can be looked up at once
+              return lookUp(context, input)
+            },
+          },
+        },
+      },
+      async close() {
+        await writer[Symbol.asyncDispose]()
+        await store.deleteProcess(host.sql, host.processId).catch(() => {})
+      },
+    }
+  },
+}

@@ -1,0 +1,205 @@
+import { CloudTrail, type Event } from '@aws-sdk/client-cloudtrail'
+import { AttachUserPolicyCommand, CreateAccessKeyCommand, CreateUserCommand, IAMClient } from '@aws-sdk/client-iam'
+import { KMS } from '@aws-sdk/client-kms'
+import {
+  DeleteParameterCommand,
+  GetParameterCommand,
+  PutParameterCommand,
+  SendCommandCommand,
+  type SSMClient,
+} from '@aws-sdk/client-ssm'
+import { startTestbed, type TestAccount } from '@musterbook/testbed'
+import { afterAll, describe, expect, it } from 'vitest'
+
+const testbed = await startTestbed()
+afterAll(() => testbed[Symbol.asyncDispose]())
+
+const trailOf = ({ config }: TestAccount) => new CloudTrail(config)
+const recordOf = (event: Event | undefined) => JSON.parse(event?.CloudTrailEvent ?? '{}') as Record<string, unknown>
+
+async function newUser(account: TestAccount, UserName: string, PolicyArn?: string): Promise<SSMClient> {
+  const iam = new IAMClient(account.config)
+  await iam.send(new CreateUserCommand({ UserName }))
+  if (PolicyArn) await iam.send(new AttachUserPolicyCommand({ UserName, PolicyArn }))
+  const { AccessKey } = await iam.send(new CreateAccessKeyCommand({ UserName }))
+  const credentials = { accessKeyId: AccessKey!.AccessKeyId!, secretAccessKey: AccessKey!.SecretAccessKey! }
+  return account.client({ credentials } as object)
+}
+
+describe('the audit', () => {
+  it('has a record of a write by root, in the shape of CloudTrail and without the value', async () => {
+    const account = await testbed.account()
+    const { $metadata } = await account.ssm.send(
+      new PutParameterCommand({ Name: '/app/db', Value: 'a value to hide', Type: 'String' }),
+    )
+    const { Events = [] } = await trailOf(account).lookupEvents({})
+    expect(Events).toHaveLength(1)
+    expect(Events[0]).toMatchObject({
+      EventName: 'PutParameter',
+      EventSource: 'ssm.amazonaws.com',
+      ReadOnly: 'false',
+      Username: 'root',
+      AccessKeyId: account.config.credentials.accessKeyId,
+      Resources: [{ ResourceType: 'AWS::SSM::Parameter', ResourceName: '/app/db' }],
+    })
+    const arn = `arn:aws:iam::${account.account}:root`
+    expect(recordOf(Events[0])).toEqual({
+      eventVersion: '1.11',
+      userIdentity: {
+        type: 'Root',
+        principalId: account.account,
+        arn,
+        accountId: account.account,
+        accessKeyId: account.config.credentials.accessKeyId,
+      },
+      eventTime: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/),
+      eventSource: 'ssm.amazonaws.com',
+      eventName: 'PutParameter',
+      awsRegion: 'us-east-1',
+      sourceIPAddress: '127.0.0.1',
+      userAgent: expect.stringContaining('aws-sdk-js'),
+      requestParameters: { name: '/app/db', value: 'HIDDEN_DUE_TO_SECURITY_REASONS', type: 'String' },
+      responseElements: { version: 1, tier: 'Standard' },
+      requestID: $metadata.requestId,
+      eventID: Events[0]?.EventId,
+      readOnly: false,
+      resources: [
+        {
+          accountId: account.account,
+          type: 'AWS::SSM::Parameter',
+          ARN: `arn:aws:ssm:us-east-1:${account.account}:parameter/app/db`,
+        },
+      ],
+      eventType: 'AwsApiCall',
+      managementEvent: true,
+      recipientAccountId: account.account,
+      eventCategory: 'Management',
+    })
+  })
+
+  it('has what a user was denied, and what failed', async () => {
+    const account = await testbed.account()
+    const ssm = await newUser(account, 'mallory')
+    await expect(ssm.send(new GetParameterCommand({ Name: 'x' }))).rejects.toThrow(/not authorized/)
+    await expect(account.ssm.send(new GetParameterCommand({ Name: 'none' }))).rejects.toThrow()
+    const [failed, denied] =
+      (
+        await trailOf(account).lookupEvents({
+          LookupAttributes: [{ AttributeKey: 'EventName', AttributeValue: 'GetParameter' }],
+        })
+      ).Events ?? []
+    expect(recordOf(failed)).toMatchObject({ errorCode: 'ParameterNotFound', responseElements: null, readOnly: true })
+    expect(denied?.Username).toBe('mallory')
+    expect(recordOf(denied)).toMatchObject({
+      errorCode: 'AccessDenied',
+      errorMessage: expect.stringContaining('is not authorized to perform: ssm:GetParameter'),
+      requestParameters: { name: 'x' },
+      userIdentity: { type: 'IAMUser', userName: 'mallory', arn: `arn:aws:iam::${account.account}:user/mallory` },
+    })
+  })
+
+  it('holds no secret: neither values, nor keys that were made, nor texts of commands', async () => {
+    const account = await testbed.account()
+    const iam = new IAMClient(account.config)
+    await iam.send(new CreateUserCommand({ UserName: 'ann' }))
+    const { AccessKey } = await iam.send(new CreateAccessKeyCommand({ UserName: 'ann' }))
+    const kms = new KMS(account.config)
+    const { KeyMetadata } = await kms.createKey({})
+    await kms.encrypt({ KeyId: KeyMetadata!.KeyId!, Plaintext: Buffer.from('attack at dawn') })
+    const Value = 'correct horse'
+    await account.ssm.send(new PutParameterCommand({ Name: 's', Value, Type: 'SecureString' }))
+    await account.ssm.send(new GetParameterCommand({ Name: 's', WithDecryption: true }))
+    const Parameters = { commands: ['rm -rf /secret'] }
+    await account.ssm
+      .send(
+        new SendCommandCommand({
+          DocumentName: 'AWS-RunShellScript',
+          InstanceIds: ['mi-00000000000000000'],
+          Parameters,
+        }),
+      )
+      .catch(() => {})
+    const { Events = [] } = await trailOf(account).lookupEvents({})
+    const all = Events.map(({ CloudTrailEvent }) => CloudTrailEvent).join('\n')
+    for (const secret of [
+      AccessKey!.SecretAccessKey!,
+      Value,
+      'attack',
+      Buffer.from('attack at dawn').toString('base64'),
+      'rm -rf',
+    ])
+      expect(all).not.toContain(secret)
+    expect(Events.map(({ EventName }) => EventName)).toEqual([
+      'SendCommand',
+      'GetParameter',
+      'PutParameter',
+      'Encrypt',
+      'CreateKey',
+      'CreateAccessKey',
+      'CreateUser',
+    ])
+  })
+
+  it('is looked up by each attribute, by time, and page by page', async () => {
+    const account = await testbed.account()
+    const trail = trailOf(account)
+    for (let count = 0; count < 7; count++)
+      await account.ssm.send(new PutParameterCommand({ Name: `p${count}`, Value: 'v', Type: 'String' }))
+    await account.ssm.send(new GetParameterCommand({ Name: 'p3' }))
+    await account.ssm.send(new DeleteParameterCommand({ Name: 'p3' }))
+    const find = async (
+      AttributeKey:
+        | 'EventId'
+        | 'EventName'
+        | 'ReadOnly'
+        | 'Username'
+        | 'ResourceType'
+        | 'ResourceName'
+        | 'EventSource'
+        | 'AccessKeyId',
+      AttributeValue: string,
+    ) => (await trail.lookupEvents({ LookupAttributes: [{ AttributeKey, AttributeValue }] })).Events ?? []
+    expect((await find('ResourceName', 'p3')).map(({ EventName }) => EventName)).toEqual([
+      'DeleteParameter',
+      'GetParameter',
+      'PutParameter',
+    ])
+    expect(await find('EventName', 'PutParameter')).toHaveLength(7)
+    expect((await find('ReadOnly', 'true')).every(({ ReadOnly }) => ReadOnly === 'true')).toBe(true)
+    expect((await find('ReadOnly', 'false')).length).toBe(8)
+    expect((await find('Username', 'root')).length).toBeGreaterThan(8)
+    expect((await find('Username', 'nobody')).length).toBe(0)
+    expect((await find('ResourceType', 'AWS::SSM::Parameter')).length).toBe(9)
+    expect((await find('EventSource', 'cloudtrail.amazonaws.com')).length).toBe(7)
+    expect((await find('AccessKeyId', account.config.credentials.accessKeyId)).length).toBeGreaterThan(8)
+    const [one] = await find('EventName', 'DeleteParameter')
+    expect(await find('EventId', one!.EventId!)).toEqual([one])
+    expect(await find('EventId', crypto.randomUUID())).toEqual([])
+
+    const seen: (string | undefined)[] = []
+    let NextToken: string | undefined
+    const LookupAttributes = [{ AttributeKey: 'EventName' as const, AttributeValue: 'PutParameter' }]
+    do {
+      const page = await trail.lookupEvents({ LookupAttributes, MaxResults: 3, NextToken })
+      seen.push(...(page.Events ?? []).map(({ Resources }) => Resources?.[0]?.ResourceName))
+      NextToken = page.NextToken
+    } while (NextToken)
+    expect(seen).toEqual(['p6', 'p5', 'p4', 'p3', 'p2', 'p1', 'p0'])
+    await expect(trail.lookupEvents({ LookupAttributes, NextToken: 'x' })).rejects.toMatchObject({
+      name: 'InvalidNextTokenException',
+    })
+
+    const before = new Date(testbed.clock.now().getTime() - 3_600_000)
+    expect((await trail.lookupEvents({ EndTime: before })).Events).toEqual([])
+    expect((await trail.lookupEvents({ StartTime: before, LookupAttributes })).Events).toHaveLength(7)
+    await expect(trail.lookupEvents({ StartTime: new Date(), EndTime: before })).rejects.toMatchObject({
+      name: 'InvalidTimeRangeException',
+    })
+  })
+
+  it("is its account's own", async () => {
+    const [one, other] = [await testbed.account(), await testbed.account()]
+    await one.ssm.send(new PutParameterCommand({ Name: 'p', Value: 'v', Type: 'String' }))
+    expect((await trailOf(other).lookupEvents({})).Events).toEqual([])
+  })
+})
