@@ -189,6 +189,22 @@ export const SETTINGS = {
     fallback: '15',
     commands: SERVER,
   },
+  audit: {
+    flag: 'audit',
+    variable: 'MUSTERBOOK_AUDIT',
+    value: 'mode',
+    help: 'batched: calls are recorded within a moment after their answer; fail-closed: what cannot be recorded is not done',
+    fallback: 'batched',
+    commands: SERVER,
+  },
+  auditRetentionDays: {
+    flag: 'audit-retention-days',
+    variable: 'MUSTERBOOK_AUDIT_RETENTION_DAYS',
+    value: 'days',
+    help: 'how long records of calls are kept',
+    fallback: '90',
+    commands: SERVER,
+  },
   endpoint: {
     flag: 'endpoint',
     variable: 'MUSTERBOOK_ENDPOINT',
@@ -292,6 +308,8 @@ export interface Config {
   commandRetentionDays: number
   maxActivationDays: number
   connectionLostMinutes: number
+  audit: 'batched' | 'fail-closed'
+  auditRetentionDays: number
   endpoint: string
   ca: string | undefined
   activation: { id: string; code: string } | undefined
@@ -333,6 +351,8 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
     commandRetentionDays: read('commandRetentionDays', count) ?? 30,
     maxActivationDays: read('maxActivationDays', (value) => number(value, 0, 36_500)) ?? 30,
     connectionLostMinutes: read('connectionLostMinutes', count) ?? 15,
+    audit: read('audit', auditMode) ?? 'batched',
+    auditRetentionDays: read('auditRetentionDays', (value) => number(value, 1, 36_500)) ?? 90,
     endpoint: read('endpoint', httpsUrl) ?? 'https://127.0.0.1:8771',
     ca: read('ca', text),
     activation: activation(read('activationId', text), read('activationCode', text)),
@@ -461,6 +481,8 @@ const httpsUrl = (value: string) =>
   value.startsWith('https://') && URL.canParse(value)
     ? new URL(value).origin
     : wrong(`is '${value}': it must look like https://host:port`)
+const auditMode = (value: string) =>
+  value === 'batched' || value === 'fail-closed' ? value : wrong(`is '${value}': it must be batched or fail-closed`)
 const logLevel = (value: string) =>
   (LOG_LEVELS as readonly string[]).includes(value)
     ? (value as LogLevel)

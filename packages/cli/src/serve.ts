@@ -50,6 +50,8 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
         commandRetentionDays: config.commandRetentionDays,
         maxActivationDays: config.maxActivationDays,
         connectionLostMinutes: config.connectionLostMinutes,
+        audit: config.audit,
+        auditRetentionDays: config.auditRetentionDays,
         agentFile: AGENT,
       },
       log,
