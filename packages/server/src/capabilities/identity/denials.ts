@@ -6,6 +6,7 @@
 import { batch } from '../../platform/batch.ts'
 import type { Host, Route } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
+import type { Sealer } from '../../platform/seal.ts'
 import { json } from './json-route.ts'
 import type { Explanation } from './policy/index.ts'
 import { sealReason } from './reasons.ts'
@@ -22,10 +23,17 @@ export interface Denials {
   idle(): Promise<void>
 }
 
+/** A server process has one sealer, which all of its contexts carry: by it an operation finds where refusals are kept. */
+const kept = new WeakMap<Sealer, Denials>()
+
+/** Keeps a refusal that an operation found out itself. */
+export const noteDenial = (context: Context, action: string, reason: Explanation): void =>
+  kept.get(context.sealer)?.note(context, action, reason)
+
 export function keepDenials(host: Host): Denials {
   let waiting = 0
   const writing = batch<store.DenialRow>(MAX_BATCH, (rows) => store.insertDenials(host.sql, rows, MAX_DENIALS))
-  return {
+  const denials: Denials = {
     note({ caller, requestId, now }, action, reason) {
       if (waiting >= MAX_WAITING) return
       waiting++
@@ -37,6 +45,8 @@ export function keepDenials(host: Host): Denials {
     },
     idle: () => writing.idle(),
   }
+  kept.set(host.sealer, denials)
+  return denials
 }
 
 export const denialRoute: Route = {

@@ -9,10 +9,11 @@ import type { Context } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
 import { accessKeyId, secretAccessKey } from '../../platform/ids.ts'
 import { accessRequest, callerKeys, type PolicyCaller, policySet, principalOf } from './authorize.ts'
+import { noteDenial } from './denials.ts'
 import { entityArn } from './entities.ts'
 import { takesCode } from './operations/mfa.ts'
 import { requestTags } from './permissions.ts'
-import { evaluate, isMalformed, parsePolicy } from './policy/index.ts'
+import { evaluate, explain, isMalformed, parsePolicy } from './policy/index.ts'
 import { compileTrust, managedPolicyText, principalsOf } from './principals.ts'
 import { openReason } from './reasons.ts'
 import { type SessionStatement, sealSessionToken } from './session-token.ts'
@@ -210,7 +211,9 @@ async function mayAssume(
   for (const action of actions) {
     const access = { action, resources: [input.RoleArn], keys }
     const request = await accessRequest(callerKeys(caller), principalOf(caller), access, context, policies)
-    if (evaluate(request, policies) !== 'allow') return false
+    if (evaluate(request, policies) === 'allow') continue
+    noteDenial(context, action, explain(request, policies))
+    return false
   }
   return true
 }
@@ -236,6 +239,10 @@ async function getSessionToken(
   return { Credentials: issue(context, seconds, { ...statement, sessionPolicies: [], sessionTags: {}, mfa }) }
 }
 
+/** Without a session policy a federated user has what resource policies give it, and what everybody may. */
+const NOTHING_OF_ITS_OWN =
+  '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:GetCallerIdentity","Resource":"*"}]}'
+
 async function getFederationToken(
   context: Context,
   input: Input<'GetFederationToken', 'sts'>,
@@ -250,8 +257,7 @@ async function getFederationToken(
     userId: caller.userId,
     parentKeyId: caller.accessKeyId,
     name: input.Name,
-    // Without a session policy a federated user may do nothing of its own.
-    sessionPolicies: texts.length > 0 ? texts : ['{"Version":"2012-10-17","Statement":[]}'],
+    sessionPolicies: texts.length > 0 ? texts : [NOTHING_OF_ITS_OWN],
     sessionTags: Object.fromEntries((input.Tags ?? []).map(({ Key, Value }) => [Key, Value])),
     mfa: false,
   })
