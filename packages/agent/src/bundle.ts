@@ -5,6 +5,9 @@ import { readFileSync } from 'node:fs'
 import { EXECUTOR_ARGUMENT } from './executor-process.ts'
 import { reason } from './log.ts'
 import { type AgentSettings, SettingsError } from './settings.ts'
+import { staySmall } from './thrift.ts'
+
+staySmall()
 
 async function main([verb, ...args]: string[]): Promise<void> {
   if (verb === EXECUTOR_ARGUMENT) {

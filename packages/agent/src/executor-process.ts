@@ -14,7 +14,7 @@ export interface ExecutorChild {
   ended: string | undefined
 }
 
-const WITHHELD = /^(?:MUSTERBOOK_|AWS_|DATABASE_URL$|PG|NODE_OPTIONS$|NODE_CHANNEL_FD$|npm_)/
+const WITHHELD = /^(?:MUSTERBOOK_|AWS_|DATABASE_URL$|PG|NODE_OPTIONS$|NODE_CHANNEL_FD$|UV_THREADPOOL_SIZE$|npm_)/
 
 export async function startExecutor(
   [program, ...args]: string[],

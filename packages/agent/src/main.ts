@@ -17,6 +17,7 @@ import { watchParent } from './parent-watch.ts'
 import { createRunner } from './runner.ts'
 import { createSessions } from './sessions/index.ts'
 import { type AgentSettings, parseSettings, type Settings } from './settings.ts'
+import { beFast } from './thrift.ts'
 import { createTransport, type Transport } from './transport.ts'
 
 const HOUSEKEEPING_EVERY = 3600_000
@@ -107,7 +108,8 @@ async function work(
       outbox.sendDue(true).catch((error) => log.error('replies not sent', { reason: reason(error) }))
     },
     received(message) {
-      if (!sessions.received(message)) mail(message)
+      if (sessions.received(message)) beFast()
+      else mail(message)
     },
     refused: credentials.renewSoon,
     log,
