@@ -75,12 +75,13 @@ describe('the whole output of a command', () => {
       const fields = { jobId: job.JobId, step: 'aws:runShellScript', stream: 'stdout' as const, start, data }
       node.send(OUTPUT_MESSAGE.output, buildOutputChunk(fields))
     }
-    chunk(0, 'abc')
-    chunk(0, 'abc')
-    chunk(2, 'cde')
-    chunk(9, 'zzz')
-    chunk(5, 'f')
     await eventually('the chunks are there', async () => {
+      // They are taken side by side: one that comes before the one it follows is not, and is sent again.
+      chunk(0, 'abc')
+      chunk(0, 'abc')
+      chunk(2, 'cde')
+      chunk(9, 'zzz')
+      chunk(5, 'f')
       // How many rows they become depends on which of them are written together.
       const [row] = await testbed.server.ground.sql`
         select max(start + length(bytes)) as "end" from command_output where command_id = ${commandId}`

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { homedir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
-import type { LogLevel } from '@musterbook/server'
+import type { LogLevel, OutputDestination } from '@musterbook/server'
 import { TOOLS } from './tools.ts'
 
 export const COMMANDS = {
@@ -205,6 +205,37 @@ export const SETTINGS = {
     fallback: '90',
     commands: SERVER,
   },
+  commandOutput: {
+    flag: 'command-output',
+    variable: 'MUSTERBOOK_COMMAND_OUTPUT',
+    value: 'folder|url',
+    help: 'where output goes that a command wants in a bucket: a folder, or the http(s) address of an S3-compatible store; none: such commands are refused',
+    fallback: '<data>/command-output',
+    commands: SERVER,
+  },
+  // No flags: the process list would show them.
+  outputAccessKeyId: {
+    flag: '',
+    variable: 'MUSTERBOOK_COMMAND_OUTPUT_ACCESS_KEY_ID',
+    value: 'id',
+    help: 'the access key for that store',
+    commands: SERVER,
+  },
+  outputSecretAccessKey: {
+    flag: '',
+    variable: 'MUSTERBOOK_COMMAND_OUTPUT_SECRET_ACCESS_KEY',
+    value: 'secret',
+    help: 'its secret (no flag: the process list would show it)',
+    commands: SERVER,
+  },
+  notificationWebhook: {
+    flag: 'notification-webhook',
+    variable: 'MUSTERBOOK_NOTIFICATION_WEBHOOK',
+    value: 'url',
+    help: 'where notifications of commands are posted, in the form of Amazon SNS',
+    fallback: 'none: commands that ask for notifications are refused',
+    commands: SERVER,
+  },
   endpoint: {
     flag: 'endpoint',
     variable: 'MUSTERBOOK_ENDPOINT',
@@ -308,6 +339,8 @@ export interface Config {
   commandRetentionDays: number
   maxActivationDays: number
   connectionLostMinutes: number
+  commandOutput: OutputDestination | undefined
+  notificationWebhook: string | undefined
   audit: 'batched' | 'fail-closed'
   auditRetentionDays: number
   endpoint: string
@@ -351,6 +384,13 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
     commandRetentionDays: read('commandRetentionDays', count) ?? 30,
     maxActivationDays: read('maxActivationDays', (value) => number(value, 0, 36_500)) ?? 30,
     connectionLostMinutes: read('connectionLostMinutes', count) ?? 15,
+    commandOutput: outputDestination(
+      read('commandOutput', text) ?? join(data, 'command-output'),
+      read('region', region) ?? 'us-east-1',
+      read('outputAccessKeyId', text),
+      read('outputSecretAccessKey', text),
+    ),
+    notificationWebhook: read('notificationWebhook', httpUrl),
     audit: read('audit', auditMode) ?? 'batched',
     auditRetentionDays: read('auditRetentionDays', (value) => number(value, 1, 36_500)) ?? 90,
     endpoint: read('endpoint', httpsUrl) ?? 'https://127.0.0.1:8771',
@@ -483,6 +523,10 @@ const httpsUrl = (value: string) =>
     : wrong(`is '${value}': it must look like https://host:port`)
 const auditMode = (value: string) =>
   value === 'batched' || value === 'fail-closed' ? value : wrong(`is '${value}': it must be batched or fail-closed`)
+const httpUrl = (value: string) =>
+  /^https?:\/\//.test(value) && URL.canParse(value)
+    ? value
+    : wrong(`is '${value}': it must look like https://host:port/path`)
 const logLevel = (value: string) =>
   (LOG_LEVELS as readonly string[]).includes(value)
     ? (value as LogLevel)
@@ -504,6 +548,22 @@ const tags = (value: string): Record<string, string> =>
         : wrong(`is '${value}': it must look like Env=prod,Role=web`)
     }),
   )
+
+function outputDestination(
+  place: string,
+  region: string,
+  accessKeyId: string | undefined,
+  secretAccessKey: string | undefined,
+): OutputDestination | undefined {
+  if (place === 'none') return undefined
+  if (!/^https?:\/\//.test(place)) return { folder: resolve(place) }
+  if (!URL.canParse(place)) throw new ConfigError(`--command-output is '${place}', which is no address`)
+  if (!accessKeyId || !secretAccessKey)
+    throw new ConfigError(
+      '--command-output names a store: MUSTERBOOK_COMMAND_OUTPUT_ACCESS_KEY_ID and MUSTERBOOK_COMMAND_OUTPUT_SECRET_ACCESS_KEY must be set',
+    )
+  return { endpoint: new URL(place).origin, region, accessKeyId, secretAccessKey }
+}
 
 function whichAgent(own: boolean, official: boolean): boolean {
   if (own && official) throw new ConfigError('--own and --official exclude each other: give one')

@@ -52,6 +52,8 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
         connectionLostMinutes: config.connectionLostMinutes,
         audit: config.audit,
         auditRetentionDays: config.auditRetentionDays,
+        commandOutput: config.commandOutput,
+        notificationWebhook: config.notificationWebhook,
         agentFile: AGENT,
       },
       log,

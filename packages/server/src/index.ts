@@ -15,6 +15,7 @@ export {
 } from './engines/gateway/certificates.ts'
 export { ListenError } from './engines/gateway/listener.ts'
 export { type ServerOptions, type ServerProcess, startServer } from './main.ts'
+export type { OutputDestination } from './platform/capability.ts'
 export { type Clock, type MovableClock, movableClock, systemClock } from './platform/clock.ts'
 export { connectDatabase, type Database, type DatabaseAddress } from './platform/database.ts'
 export { createLog, LOG_LEVELS, type Logger, type LogLevel } from './platform/log.ts'

@@ -212,9 +212,18 @@ export interface Choices {
   audit: 'batched' | 'fail-closed'
   /** Days for which records of calls are kept (CloudTrail: 90). */
   auditRetentionDays: number
+  /** Where output goes that a command asks to have in a bucket; undefined: such a command is refused. */
+  commandOutput: OutputDestination | undefined
+  /** Where notifications of commands are posted; undefined: a command that asks for them is refused. */
+  notificationWebhook: string | undefined
   /** Our agent as one file, which machines fetch when they are enrolled; none is served where it is undefined. */
   agentFile: string | undefined
 }
+
+/** A folder with a folder for each bucket, or an S3-compatible store: its origin, and a key that may write there. */
+export type OutputDestination =
+  | { folder: string }
+  | { endpoint: string; region: string; accessKeyId: string; secretAccessKey: string }
 
 /** AWS's figures; for the last, which AWS does not publish: three of the agent's pings missed. */
 export const DEFAULT_CHOICES: Choices = {
@@ -225,6 +234,8 @@ export const DEFAULT_CHOICES: Choices = {
   connectionLostMinutes: 15,
   audit: 'batched',
   auditRetentionDays: 90,
+  commandOutput: undefined,
+  notificationWebhook: undefined,
   agentFile: undefined,
 }
 

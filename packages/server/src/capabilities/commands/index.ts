@@ -5,15 +5,19 @@
 
 import type { Access, Capability } from '../../platform/capability.ts'
 import { AwsError } from '../../platform/errors.ts'
+import { keepOutput } from './keep-output.ts'
 import init from './migrations/0001-init.sql'
 import cancelAndOutput from './migrations/0002-cancel-and-output.sql'
+import outputAndNotifications from './migrations/0003-output-and-notifications.sql'
+import { notify } from './notifications.ts'
 import { outputRoute, takeOutput } from './output.ts'
 import { sendAccess } from './permission.ts'
 import { getCommandInvocation, listCommandInvocations, listCommands } from './reading.ts'
-import { COMMANDS_WAKE, carryOut, forget, giveUp } from './reconcile.ts'
+import { carryOut, forget, giveUp } from './reconcile.ts'
 import { takeReplies } from './replies.ts'
 import { sendCommand } from './send-command.ts'
 import * as store from './store.ts'
+import { COMMANDS_WAKE } from './wake.ts'
 
 const anywhere = (): Access => ({ resources: ['*'] })
 
@@ -22,6 +26,7 @@ export const commands: Capability = {
   migrations: [
     { name: '0001-init', sql: init },
     { name: '0002-cancel-and-output', sql: cancelAndOutput },
+    { name: '0003-output-and-notifications', sql: outputAndNotifications },
   ],
   operations: {
     ssm: {
@@ -45,7 +50,7 @@ export const commands: Capability = {
       },
     },
   },
-  reconcilers: [carryOut, giveUp, forget],
+  reconcilers: [carryOut, giveUp, forget, keepOutput, notify],
   start: (host) => ({
     nodeMessages: { ...takeReplies(host), ...takeOutput(host) },
     routes: [outputRoute(host)],

@@ -20,9 +20,9 @@ import {
 import type { Host, NodeMessageHandler, Route } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
-import { COMMANDS_WAKE } from './reconcile.ts'
 import { isCommandId } from './rules.ts'
 import * as store from './store.ts'
+import { COMMANDS_WAKE } from './wake.ts'
 
 /** Topic: an invocation has more output; its key is `CommandId/node`. */
 const OUTPUT_WAKE = 'command-output'

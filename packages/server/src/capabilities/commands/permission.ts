@@ -12,8 +12,19 @@ import { onNode } from '../nodes/index.ts'
 
 export async function sendAccess(input: Input<'SendCommand'>, context: Context): Promise<Access[]> {
   const document = await documentAccess(context, input.DocumentName)
-  return input.InstanceIds?.length ? [document, onNode(context, ...input.InstanceIds)] : [document]
+  return [
+    document,
+    ...(input.InstanceIds?.length ? [onNode(context, ...input.InstanceIds)] : []),
+    ...(input.ServiceRoleArn ? [passing(input.ServiceRoleArn)] : []),
+  ]
 }
+
+/** Whoever names the role that notifies hands on what it grants. */
+const passing = (role: string): Access => ({
+  action: 'iam:PassRole',
+  resources: [role],
+  keys: { 'iam:PassedToService': 'ssm.amazonaws.com' },
+})
 
 /** Of these nodes, those that the caller may not send a command to. */
 export async function deniedNodes(context: Context, nodeIds: string[]): Promise<Set<string>> {

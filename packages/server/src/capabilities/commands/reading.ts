@@ -4,6 +4,8 @@ import type { Input, Output } from '../../contract/types.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
 import { decodeToken, encodeToken } from '../../platform/paging.ts'
+import { nodeNames } from '../nodes/index.ts'
+import { addressOf, placeOf } from './output-places.ts'
 import { elapsed, isCommandId } from './rules.ts'
 import * as store from './store.ts'
 
@@ -38,7 +40,7 @@ export function describeCommand(row: store.CommandRow): Command {
     NotificationConfig: notificationConfig(output) as Command['NotificationConfig'],
     CloudWatchOutputConfig: cloudWatchConfig(output),
     TimeoutSeconds: row.timeoutSeconds,
-    AlarmConfiguration: undefined,
+    AlarmConfiguration: output.AlarmConfiguration,
     TriggeredAlarms: [],
   }
 }
@@ -77,8 +79,11 @@ export async function listCommandInvocations(
   const rows = await store.listInvocations(context.sql, context, filter, after, limit + 1)
   const page = rows.slice(0, limit)
   const steps = input.Details ? await store.listSteps(context.sql, page) : []
+  const names = await nodeNames(context, [...new Set(page.map((row) => row.nodeId))])
   return {
-    CommandInvocations: page.map((row) => describeInvocation(row, input.Details ? steps : undefined)),
+    CommandInvocations: page.map((row) =>
+      describeInvocation(context, row, names.get(row.nodeId) ?? '', input.Details ? steps : undefined),
+    ),
     NextToken: nextToken(context, 'ListCommandInvocations', rows, page),
   }
 }
@@ -100,12 +105,19 @@ function nextToken<Row extends { requestedAt: Date; commandId: string; nodeId?: 
   )
 }
 
-function describeInvocation(row: store.InvocationRow, steps: store.StepRow[] | undefined): Invocation {
+function describeInvocation(
+  context: Context,
+  row: store.InvocationRow,
+  nodeName: string,
+  steps: store.StepRow[] | undefined,
+): Invocation {
   const own = steps?.filter((step) => step.commandId === row.commandId && step.nodeId === row.nodeId)
+  // As AWS has it, the addresses of a document with several steps stand with its steps only.
+  const [only] = row.steps.length === 1 && own ? own : []
   return {
     CommandId: row.commandId,
     InstanceId: row.nodeId,
-    InstanceName: '',
+    InstanceName: nodeName,
     Comment: row.comment,
     DocumentName: row.documentName,
     DocumentVersion: row.documentVersion,
@@ -113,9 +125,8 @@ function describeInvocation(row: store.InvocationRow, steps: store.StepRow[] | u
     Status: row.status as Invocation['Status'],
     StatusDetails: row.statusDetails,
     TraceOutput: row.trace || undefined,
-    StandardOutputUrl: '',
-    StandardErrorUrl: '',
-    CommandPlugins: own ? pluginsOf(row, own) : [],
+    ...addressesOf(context, row, only),
+    CommandPlugins: own ? pluginsOf(context, row, own) : [],
     ServiceRole: row.output.ServiceRole ?? '',
     NotificationConfig: notificationConfig(row.output) as Invocation['NotificationConfig'],
     CloudWatchOutputConfig: cloudWatchConfig(row.output),
@@ -123,7 +134,7 @@ function describeInvocation(row: store.InvocationRow, steps: store.StepRow[] | u
 }
 
 /** A plugin for each step of the document, reported or not, and whatever else the agent reported. */
-function pluginsOf(row: store.InvocationRow, steps: store.StepRow[]): Plugin[] {
+function pluginsOf(context: Context, row: store.InvocationRow, steps: store.StepRow[]): Plugin[] {
   const reported = new Map(steps.map((step) => [step.name, step]))
   const planned = row.steps.map(({ name }) => reported.get(name) ?? unreported(row, name))
   const extra = steps.filter((step) => !row.steps.some(({ name }) => name === step.name))
@@ -135,12 +146,23 @@ function pluginsOf(row: store.InvocationRow, steps: store.StepRow[]): Plugin[] {
     ResponseStartDateTime: dateOf(step.startedAt),
     ResponseFinishDateTime: dateOf(step.endedAt),
     Output: step.output || combinedOutput(step.standardOutput, step.standardError, MAX_COMBINED_BYTES),
-    StandardOutputUrl: '',
-    StandardErrorUrl: '',
-    OutputS3Region: row.output.OutputS3Region,
+    ...addressesOf(context, row, step),
+    OutputS3Region: row.output.OutputS3Region ?? context.region,
     OutputS3BucketName: row.output.OutputS3BucketName ?? '',
     OutputS3KeyPrefix: row.output.OutputS3KeyPrefix ?? '',
   }))
+}
+
+/** Where a step's output was written; empty before it is, and for a stream that had none. */
+function addressesOf({ choices }: Context, row: store.InvocationRow, step: store.StepRow | undefined) {
+  const address = (stream: string, text: string) =>
+    step && text !== '' && row.outputKept && choices.commandOutput
+      ? addressOf(choices.commandOutput, placeOf(row.output, row, step.name, stream))
+      : ''
+  return {
+    StandardOutputUrl: address('stdout', step?.standardOutput ?? ''),
+    StandardErrorUrl: address('stderr', step?.standardError ?? ''),
+  }
 }
 
 /** What is shown of a step before its agent has said anything: the state of its invocation, and no code yet. */
@@ -186,9 +208,8 @@ export async function getCommandInvocation(
     Status: (row.steps.length > 1 ? step.status : row.status) as Output<'GetCommandInvocation'>['Status'],
     StatusDetails: row.steps.length > 1 ? step.statusDetails : row.statusDetails,
     StandardOutputContent: cut(step.standardOutput, MAX_STDOUT_BYTES),
-    StandardOutputUrl: '',
     StandardErrorContent: cut(step.standardError || (known ? '' : row.trace), MAX_STDERR_BYTES),
-    StandardErrorUrl: '',
+    ...addressesOf(context, row, known),
     CloudWatchOutputConfig: cloudWatchConfig(row.output),
   }
 }

@@ -15,11 +15,10 @@ import type { Ground, WorkContext } from '../../platform/context.ts'
 import { uuid } from '../../platform/ids.ts'
 import { post, withdraw } from '../messaging/index.ts'
 import { missingNodes, NODE_GONE_WAKE } from '../nodes/index.ts'
+import { noteChanges } from './notifications.ts'
 import { CANCEL_GRACE_SECONDS, type Counts, commandState, DELAYED_AFTER_SECONDS, errorsOf } from './rules.ts'
 import * as store from './store.ts'
-
-/** Topic: a command was written, cancelled or reported on. */
-export const COMMANDS_WAKE = 'commands'
+import { COMMANDS_WAKE } from './wake.ts'
 
 export const carryOut: Reconciler = {
   name: 'commands.carry-out',
@@ -63,6 +62,7 @@ async function advanceOne(work: WorkContext): Promise<boolean> {
     [cancelDue, released > 0 ? after(now, DELAYED_AFTER_SECONDS) : delayDue],
     now,
   )
+  if (command.notifies) await noteChanges(work, command.commandId, now)
   return true
 }
 

@@ -18,9 +18,10 @@ import {
 import { type Batch, batch } from '../../platform/batch.ts'
 import type { Host, NodeMessage, NodeMessageHandler } from '../../platform/capability.ts'
 import { acknowledge, withdraw } from '../messaging/index.ts'
-import { COMMANDS_WAKE, tellToCancel } from './reconcile.ts'
+import { tellToCancel } from './reconcile.ts'
 import { isCommandId, meaningOf } from './rules.ts'
 import * as store from './store.ts'
+import { COMMANDS_WAKE } from './wake.ts'
 
 /** Reports written in one transaction. */
 const AT_ONCE = 500

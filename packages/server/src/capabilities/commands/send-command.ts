@@ -17,9 +17,9 @@ import { AwsError } from '../../platform/errors.ts'
 import { uuid } from '../../platform/ids.ts'
 import { type FoundDocument, findDocument } from '../documents/index.ts'
 import { findNodes, resolveTargets, type TargetNode } from '../nodes/index.ts'
+import { isPlace } from './output-places.ts'
 import { deniedNodes } from './permission.ts'
 import { describeCommand } from './reading.ts'
-import { COMMANDS_WAKE } from './reconcile.ts'
 import {
   concurrencyOf,
   DEFAULT_MAX_CONCURRENCY,
@@ -28,6 +28,7 @@ import {
   errorsAllowed,
 } from './rules.ts'
 import * as store from './store.ts'
+import { COMMANDS_WAKE } from './wake.ts'
 
 type Request = Input<'SendCommand'>
 
@@ -36,6 +37,7 @@ export async function sendCommand(context: Context, input: Request): Promise<Out
   const found = await findCommandDocument(context, input)
   const parameters = input.Parameters ?? {}
   const values = checkedParameters(found, parameters)
+  checkResults(context, input)
   const nodes = await chooseNodes(context, input, found)
   const denied = input.Targets?.length ? await deniedNodes(context, nodes.map(idOf)) : new Set<string>()
   const now = context.now()
@@ -60,6 +62,7 @@ export async function sendCommand(context: Context, input: Request): Promise<Out
       ServiceRole: input.ServiceRoleArn,
       CloudWatchOutputConfig: input.CloudWatchOutputConfig,
       NotificationConfig: input.NotificationConfig,
+      AlarmConfiguration: alarmsOf(input),
     },
     steps: stepsOf(found),
     payload: buildSendCommandPayload({
@@ -112,6 +115,46 @@ async function findCommandDocument(context: Context, input: Request): Promise<Fo
   if (acts !== true) throw new AwsError('InvalidDocument', `${found.name} cannot be carried out yet: ${acts}`)
   return found
 }
+
+const SNS_TOPIC = /^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w.-]{1,256}$/
+
+/**
+ * What is asked for beside the command itself is either carried out or refused here: InvalidOutputFolder,
+ * InvalidNotificationConfig, InvalidRole, InvalidParameters. Nothing is taken and then not done.
+ */
+function checkResults({ choices }: Context, input: Request): void {
+  if (input.OutputS3BucketName !== undefined && (!choices.commandOutput || !isPlace(input)))
+    throw new AwsError('InvalidOutputFolder')
+  if (input.CloudWatchOutputConfig?.CloudWatchOutputEnabled)
+    throw new AwsError(
+      'InvalidParameters',
+      'CloudWatchOutputEnabled: there is no CloudWatch Logs here to write to. The whole output is kept with the command; OutputS3BucketName has it written to a bucket.',
+    )
+  const { NotificationConfig: notification, AlarmConfiguration: alarms } = input
+  if (notification?.NotificationArn !== undefined) {
+    if (!SNS_TOPIC.test(notification.NotificationArn))
+      throw new AwsError('InvalidNotificationConfig', 'NotificationArn must be the ARN of an Amazon SNS topic.')
+    if (!choices.notificationWebhook)
+      throw new AwsError(
+        'InvalidNotificationConfig',
+        'There is no Amazon SNS here: notifications go to the address that the setting --notification-webhook names, and none is set.',
+      )
+    if (!input.ServiceRoleArn) throw new AwsError('InvalidRole', 'NotificationConfig needs a ServiceRoleArn.')
+  } else if (notification?.NotificationEvents?.length)
+    throw new AwsError('InvalidNotificationConfig', 'NotificationEvents need a NotificationArn.')
+  // AWS stops the command when the alarm's state cannot be learnt, unless that is to be ignored.
+  if (alarms && !alarms.IgnorePollAlarmFailure)
+    throw new AwsError(
+      'InvalidParameters',
+      'AlarmConfiguration: there are no CloudWatch alarms here to watch. With IgnorePollAlarmFailure the command runs without them.',
+    )
+}
+
+const alarmsOf = ({ AlarmConfiguration: given }: Request): store.OutputOptions['AlarmConfiguration'] =>
+  given && {
+    IgnorePollAlarmFailure: given.IgnorePollAlarmFailure,
+    Alarms: given.Alarms?.map(({ Name = '' }) => ({ Name })) ?? [],
+  }
 
 function checkedParameters(found: FoundDocument, given: Record<string, string[]>) {
   try {

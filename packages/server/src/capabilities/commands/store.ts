@@ -14,6 +14,7 @@ export interface OutputOptions {
   ServiceRole?: string
   CloudWatchOutputConfig?: { CloudWatchLogGroupName?: string; CloudWatchOutputEnabled?: boolean }
   NotificationConfig?: { NotificationArn?: string; NotificationEvents?: string[]; NotificationType?: string }
+  AlarmConfiguration?: { IgnorePollAlarmFailure?: boolean; Alarms: { Name: string }[] }
 }
 
 export interface NewCommand extends Scope {
@@ -60,9 +61,11 @@ export async function insertCommand(sql: Sql, command: NewCommand, invocations: 
       returning account, region, command_id, requested_at
     )
     insert into command_invocations
-      (account, region, command_id, node_id, position, status, status_details, requested_at, completed_at)
+      (account, region, command_id, node_id, position, status, status_details, requested_at, completed_at,
+        keep_output_at)
     select c.account, c.region, c.command_id, i.node_id, i.position, i.status, i.status_details, c.requested_at,
-      i.completed_at::timestamptz
+      i.completed_at::timestamptz,
+      case when ${command.output.OutputS3BucketName !== undefined} and i.completed_at is null then c.requested_at end
     from command c, unnest(
       ${invocations.map((i) => i.nodeId)}::text[], ${invocations.map((i) => i.status)}::text[],
       ${invocations.map((i) => i.statusDetails)}::text[], ${invocations.map((i) => i.completedAt?.toISOString() ?? null)}::text[]
@@ -79,13 +82,15 @@ export interface DueCommand extends Scope {
   deliverBy: Date
   expiresAt: Date
   cancelledAt: Date | null
+  notifies: boolean
 }
 
 /** Locks one command that is due, skipping those that another process is at. */
 export async function lockDueCommand(sql: Sql, now: Date): Promise<DueCommand | undefined> {
   const [row] = await sql<DueCommand[]>`
     select account, region, command_id as "commandId", payload, concurrency, errors_allowed as "errorsAllowed",
-      deliver_by as "deliverBy", expires_at as "expiresAt", cancelled_at as "cancelledAt"
+      deliver_by as "deliverBy", expires_at as "expiresAt", cancelled_at as "cancelledAt",
+      output ? 'NotificationConfig' as notifies
     from commands where due_at <= ${now} order by due_at limit 1 for update skip locked`
   return row
 }
@@ -446,6 +451,7 @@ export interface InvocationRow {
   documentVersion: string
   comment: string
   output: OutputOptions
+  outputKept: boolean
   steps: { name: string; action: string }[]
 }
 
@@ -459,7 +465,7 @@ export async function listInvocations(
 ): Promise<InvocationRow[]> {
   return sql<InvocationRow[]>`
     select i.command_id as "commandId", i.node_id as "nodeId", i.status, i.status_details as "statusDetails",
-      i.requested_at as "requestedAt", i.trace, c.document_name as "documentName",
+      i.requested_at as "requestedAt", i.trace, i.output_kept_at is not null as "outputKept", c.document_name as "documentName",
       c.document_version as "documentVersion", c.comment, c.output, c.steps
     from command_invocations i join commands c on c.command_id = i.command_id
     where i.account = ${scope.account} and i.region = ${scope.region}
@@ -547,8 +553,9 @@ export async function appendOutput(
   maxBytes: number,
   now: Date,
 ): Promise<number | undefined> {
-  const [there] = await sql`
-    select 1 from command_invocations
+  const [there] = await sql<{ isLate: boolean }[]>`
+    select completed_at is not null and coalesce(keep_output_at, output_kept_at) is not null as "isLate"
+    from command_invocations
     where command_id = ${key.commandId} and node_id = ${key.nodeId} and account = ${key.account}
       and region = ${key.region} for no key update`
   if (!there) return undefined
@@ -567,6 +574,10 @@ export async function appendOutput(
   await sql`
     insert into command_output (command_id, node_id, position, step, stream, start, bytes, received_at)
     values (${key.commandId}, ${key.nodeId}, ${position}, ${chunk.step}, ${chunk.stream}, ${next}, ${bytes}, ${now})`
+  if (there.isLate)
+    await sql`
+      update command_invocations set keep_output_at = ${now}
+      where command_id = ${key.commandId} and node_id = ${key.nodeId}`
   return end
 }
 
@@ -628,4 +639,146 @@ export async function keepReported(sql: Sql, key: InvocationKey, endedBefore: Da
       from (${unkept(sql, key)}) u where completed_at <= ${endedBefore}
     ) reported where length(bytes) > 0
     on conflict do nothing`
+}
+
+// ------------------------------------------------------------------------------------------- output in other places
+
+export interface ToKeep extends InvocationKey {
+  output: OutputOptions
+  steps: { name: string; action: string }[]
+}
+
+/** An ended invocation whose output is to be written, for this process alone until `lease`. */
+export async function takeToKeep(sql: Sql, now: Date, endedBefore: Date, lease: Date): Promise<ToKeep | undefined> {
+  const [row] = await sql<ToKeep[]>`
+    update command_invocations i set keep_output_at = ${lease}
+    from commands c, (
+      select command_id, node_id from command_invocations
+      where keep_output_at <= ${now} and completed_at <= ${endedBefore}
+      order by keep_output_at limit 1 for update skip locked
+    ) taken
+    where c.command_id = taken.command_id and i.command_id = taken.command_id and i.node_id = taken.node_id
+    returning i.account, i.region, i.command_id as "commandId", i.node_id as "nodeId", c.output, c.steps`
+  return row
+}
+
+/** When the next one is to be looked at. */
+export async function nextToKeep(sql: Sql, settleMs: number): Promise<Date | undefined> {
+  const [row] = await sql<{ at: Date | null }[]>`
+    select min(greatest(keep_output_at, completed_at + make_interval(secs => ${settleMs / 1000}))) as at
+    from command_invocations where keep_output_at is not null and completed_at is not null`
+  return row?.at ?? undefined
+}
+
+/** Unless more output came meanwhile. */
+export async function markKept(sql: Sql, key: InvocationKey, lease: Date, now: Date): Promise<void> {
+  await sql`
+    update command_invocations
+    set output_kept_at = ${now}, keep_output_at = case when keep_output_at = ${lease} then null else keep_output_at end
+    where command_id = ${key.commandId} and node_id = ${key.nodeId}`
+}
+
+export async function listStreams(
+  sql: Sql,
+  key: InvocationKey,
+): Promise<{ step: string; stream: string; size: number }[]> {
+  return sql<{ step: string; stream: string; size: number }[]>`
+    select step, stream, max(start + length(bytes)) as size from command_output
+    where command_id = ${key.commandId} and node_id = ${key.nodeId} group by step, stream order by step, stream`
+}
+
+/** Chunks of one stream, from the one that holds the byte `from`. */
+export async function readStream(
+  sql: Sql,
+  key: InvocationKey,
+  of: { step: string; stream: string },
+  from: number,
+  limit: number,
+): Promise<{ start: number; bytes: Buffer }[]> {
+  return sql<{ start: number; bytes: Buffer }[]>`
+    select start, bytes from command_output
+    where command_id = ${key.commandId} and node_id = ${key.nodeId} and step = ${of.step} and stream = ${of.stream}
+      and start >= coalesce((select max(start) from command_output
+        where command_id = ${key.commandId} and node_id = ${key.nodeId} and step = ${of.step}
+          and stream = ${of.stream} and start <= ${from}), 0)
+    order by start limit ${limit}`
+}
+
+// ------------------------------------------------------------------------------------------------------ notifications
+
+export interface NewNotification {
+  subject: string
+  message: string
+}
+
+export interface NotificationRow extends NewNotification {
+  sequence: number
+  messageId: string
+  commandId: string
+  topicArn: string
+  createdAt: Date
+  attempts: number
+}
+
+export async function readNotified(sql: Sql, commandId: string): Promise<CommandRow | undefined> {
+  const [row] = await sql<CommandRow[]>`select ${commandColumns(sql)} from commands c where c.command_id = ${commandId}`
+  return row
+}
+
+/** The command's status, if it has not been told. */
+export async function takeChangedCommand(sql: Sql, commandId: string): Promise<string | undefined> {
+  const [row] = await sql<{ status: string }[]>`
+    update commands set notified_status = status
+    where command_id = ${commandId} and notified_status is distinct from status returning status`
+  return row?.status
+}
+
+/** Invocations whose status has not been told. */
+export async function takeChangedInvocations(
+  sql: Sql,
+  commandId: string,
+): Promise<{ nodeId: string; status: string }[]> {
+  return sql<{ nodeId: string; status: string }[]>`
+    update command_invocations set notified_status = status
+    where command_id = ${commandId} and notified_status is distinct from status returning node_id as "nodeId", status`
+}
+
+export async function insertNotifications(
+  sql: Sql,
+  commandId: string,
+  topicArn: string,
+  messages: NewNotification[],
+  now: Date,
+): Promise<void> {
+  await sql`
+    insert into command_notifications (command_id, topic_arn, subject, message, created_at, due_at)
+    select ${commandId}, ${topicArn}, subject, message, ${now}, ${now}
+    from unnest(${messages.map((m) => m.subject)}::text[], ${messages.map((m) => m.message)}::text[])
+      as m (subject, message)`
+}
+
+/** One that is due, for this process alone until `lease`. */
+export async function takeNotification(sql: Sql, now: Date, lease: Date): Promise<NotificationRow | undefined> {
+  const [row] = await sql<NotificationRow[]>`
+    update command_notifications set due_at = ${lease}, attempts = attempts + 1
+    where sequence = (
+      select sequence from command_notifications where due_at <= ${now}
+      order by due_at, sequence limit 1 for update skip locked
+    )
+    returning sequence, message_id as "messageId", command_id as "commandId", topic_arn as "topicArn", subject, message,
+      created_at as "createdAt", attempts`
+  return row
+}
+
+export async function deleteNotification(sql: Sql, sequence: number): Promise<void> {
+  await sql`delete from command_notifications where sequence = ${sequence}`
+}
+
+export async function postponeNotification(sql: Sql, sequence: number, dueAt: Date): Promise<void> {
+  await sql`update command_notifications set due_at = ${dueAt} where sequence = ${sequence}`
+}
+
+export async function nextNotification(sql: Sql): Promise<Date | undefined> {
+  const [row] = await sql<{ at: Date | null }[]>`select min(due_at) as at from command_notifications`
+  return row?.at ?? undefined
 }

@@ -177,6 +177,11 @@ export interface TargetNode {
 export const findNodes = (context: Context, nodeIds: string[]): Promise<TargetNode[]> =>
   store.readPlatforms(context.sql, context, nodeIds)
 
+/** What the machines of these nodes call themselves, by node id; a node that has not told is left out. */
+export async function nodeNames(context: Context, nodeIds: string[]): Promise<Map<string, string>> {
+  return nodeIds.length === 0 ? new Map() : store.readComputerNames(context.sql, context, nodeIds)
+}
+
 /**
  * The nodes that match every one of the targets: `InstanceIds`, `tag:<key>` (any of the values; none given: has the
  * tag) or `tag-key` (any of the keys).

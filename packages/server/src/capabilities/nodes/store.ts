@@ -255,6 +255,15 @@ export async function readPlatforms(
     order by node_id`
 }
 
+/** By node id, where the node has told it. */
+export async function readComputerNames(sql: Sql, scope: Scope, nodeIds: string[]): Promise<Map<string, string>> {
+  const rows = await sql<{ nodeId: string; computerName: string }[]>`
+    select node_id as "nodeId", computer_name as "computerName" from nodes
+    where account = ${scope.account} and region = ${scope.region} and node_id = any(${nodeIds})
+      and computer_name is not null`
+  return new Map(rows.map(({ nodeId, computerName }) => [nodeId, computerName]))
+}
+
 /** The node's id if it is registered; it cannot be deregistered before the transaction ends. */
 export async function holdNode(sql: Sql, scope: Scope, nodeId: string): Promise<string | undefined> {
   const [row] = await sql<{ nodeId: string }[]>`
