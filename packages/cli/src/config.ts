@@ -124,6 +124,67 @@ export const SETTINGS = {
     fallback: '<data>/root.key, made at the first start',
     commands: SERVER,
   },
+  // No flag: the process list would show it.
+  rootKey: {
+    flag: '',
+    variable: 'MUSTERBOOK_ROOT_KEY',
+    value: 'key',
+    help: 'the root key itself, which then lies in no file; taken out of the environment once it is read',
+    commands: SERVER,
+  },
+  rootKeyCommand: {
+    flag: 'root-key-command',
+    variable: 'MUSTERBOOK_ROOT_KEY_COMMAND',
+    value: 'command',
+    help: 'a command that prints the root key within 10 seconds, run by sh at every start',
+    commands: SERVER,
+  },
+  rootKeyKms: {
+    flag: 'root-key-kms',
+    variable: 'MUSTERBOOK_ROOT_KEY_KMS',
+    value: 'arn',
+    help: 'a key of AWS KMS, or of what speaks its protocol, that wraps the root key; <data>/root.key.wrapped is what it made',
+    commands: SERVER,
+  },
+  rootKeyKmsEndpoint: {
+    flag: 'root-key-kms-endpoint',
+    variable: 'MUSTERBOOK_ROOT_KEY_KMS_ENDPOINT',
+    value: 'url',
+    help: 'where that KMS is',
+    fallback: 'that of AWS in the region of the key',
+    commands: SERVER,
+  },
+  rootKeyKmsCredentials: {
+    flag: 'root-key-kms-credentials',
+    variable: 'MUSTERBOOK_ROOT_KEY_KMS_CREDENTIALS',
+    value: 'file',
+    help: 'the credentials for it, in the form of an AWS credentials file; read again at each use',
+    fallback: '<data>/root.key.credentials',
+    commands: SERVER,
+  },
+  rootKeyVault: {
+    flag: 'root-key-vault',
+    variable: 'MUSTERBOOK_ROOT_KEY_VAULT',
+    value: 'url',
+    help: 'a key of the transit engine of HashiCorp Vault that wraps the root key: https://host:8200/v1/transit/keys/name',
+    commands: SERVER,
+  },
+  rootKeyVaultToken: {
+    flag: 'root-key-vault-token',
+    variable: 'MUSTERBOOK_ROOT_KEY_VAULT_TOKEN_FILE',
+    value: 'file',
+    help: 'the file with the token for it; read again at each use',
+    fallback: '<data>/root.key.token',
+    commands: SERVER,
+  },
+  rootKeyCa: {
+    flag: 'root-key-ca',
+    variable: 'MUSTERBOOK_ROOT_KEY_CA',
+    value: 'file',
+    help: 'the certificate of the authority that the KMS or Vault is known by',
+    fallback: 'the authorities of this system',
+    commands: SERVER,
+  },
   rootAccessKeyId: {
     flag: 'root-access-key-id',
     variable: 'MUSTERBOOK_ROOT_ACCESS_KEY_ID',
@@ -316,6 +377,30 @@ type Name = keyof typeof SETTINGS
 
 export class ConfigError extends Error {}
 
+export interface KmsSettings {
+  /** The region is that of the ARN. */
+  keyArn: string
+  endpoint: string | undefined
+  credentialsFile: string
+  ca: string | undefined
+}
+
+export interface VaultSettings {
+  /** As Vault names its keys: https://host:8200/v1/transit/keys/name */
+  keyUrl: string
+  tokenFile: string
+  ca: string | undefined
+}
+
+/** One of them at most; none: a file in the data folder. */
+export interface RootKeySettings {
+  file?: string | undefined
+  variable?: string | undefined
+  command?: string | undefined
+  kms?: KmsSettings | undefined
+  vault?: VaultSettings | undefined
+}
+
 export interface Config {
   command: Command | 'help' | 'version'
   helpFor?: Command
@@ -331,7 +416,7 @@ export interface Config {
   account: string | undefined
   databaseUrl: string | undefined
   postgresUser: string | undefined
-  rootKeyFile: string | undefined
+  rootKey: RootKeySettings
   rootCredentials: { accessKeyId: string; secretAccessKey: string } | undefined
   maxConnections: number
   maxStandardParameters: number
@@ -376,7 +461,17 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
     account: read('account', account),
     databaseUrl: read('databaseUrl', databaseUrl),
     postgresUser: read('postgresUser', text),
-    rootKeyFile: read('rootKeyFile', text),
+    rootKey: rootKeyOf(data, {
+      file: read('rootKeyFile', text),
+      variable: read('rootKey', text),
+      command: read('rootKeyCommand', text),
+      kms: read('rootKeyKms', kmsKey),
+      vault: read('rootKeyVault', vaultKey),
+      endpoint: read('rootKeyKmsEndpoint', kmsEndpoint),
+      credentialsFile: read('rootKeyKmsCredentials', text),
+      tokenFile: read('rootKeyVaultToken', text),
+      ca: read('rootKeyCa', text),
+    }),
     rootCredentials: rootCredentials(read('rootAccessKeyId', accessKey), read('rootSecretAccessKey', secret)),
     maxConnections: read('maxConnections', count) ?? 20_000,
     maxStandardParameters: read('maxStandardParameters', count) ?? 10_000,
@@ -404,6 +499,8 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
     },
     logLevel: read('logLevel', logLevel) ?? (command === 'up' ? 'warn' : 'info'),
   }
+  // They are read: what this process starts (PostgreSQL, the agent, the root key command) has no business with them.
+  for (const { variable } of [SETTINGS.rootKey, SETTINGS.rootSecretAccessKey]) delete environment[variable]
   if (config.ca === undefined && existsSync(join(data, 'ca.pem'))) config.ca = join(data, 'ca.pem')
   return config
 }
@@ -419,6 +516,9 @@ function asCommand(word: string): Command {
     `there is no command '${word}': the commands are ${[...Object.keys(COMMANDS), ...Object.keys(TOOLS)].join(', ')}`,
   )
 }
+
+/** The data folder of a command with words of its own that was told none. */
+export const defaultDataFolder = (): string => resolve(process.env.MUSTERBOOK_DATA || defaultData(process.env))
 
 function defaultData(environment: NodeJS.ProcessEnv): string {
   if (process.getuid?.() === 0) return '/var/lib/musterbook'
@@ -527,6 +627,18 @@ const httpUrl = (value: string) =>
   /^https?:\/\//.test(value) && URL.canParse(value)
     ? value
     : wrong(`is '${value}': it must look like https://host:port/path`)
+const kmsKey = (value: string) =>
+  /^arn:[\w-]+:kms:[a-z0-9-]+:\d{12}:key\/[\w-]+$/.test(value)
+    ? value
+    : wrong(`is '${value}': it must look like arn:aws:kms:region:account:key/id`)
+const kmsEndpoint = (value: string) =>
+  /^https?:\/\//.test(value) && URL.canParse(value)
+    ? new URL(value).origin
+    : wrong(`is '${value}': it must look like https://host`)
+const vaultKey = (value: string) =>
+  URL.canParse(value) && /^https?:.*\/v1\/.+\/keys\/[\w.-]+$/.test(value)
+    ? value
+    : wrong(`is '${value}': it must look like https://host:8200/v1/transit/keys/name`)
 const logLevel = (value: string) =>
   (LOG_LEVELS as readonly string[]).includes(value)
     ? (value as LogLevel)
@@ -563,6 +675,32 @@ function outputDestination(
       '--command-output names a store: MUSTERBOOK_COMMAND_OUTPUT_ACCESS_KEY_ID and MUSTERBOOK_COMMAND_OUTPUT_SECRET_ACCESS_KEY must be set',
     )
   return { endpoint: new URL(place).origin, region, accessKeyId, secretAccessKey }
+}
+
+function rootKeyOf(
+  data: string,
+  told: {
+    [name in 'file' | 'variable' | 'command' | 'kms' | 'vault' | 'endpoint' | 'credentialsFile' | 'tokenFile' | 'ca']:
+      | string
+      | undefined
+  },
+): RootKeySettings {
+  const { file, variable, command, kms, vault, endpoint, ca } = told
+  const places = { rootKeyFile: file, rootKey: variable, rootKeyCommand: command, rootKeyKms: kms, rootKeyVault: vault }
+  const given = Object.entries(places).filter(([, value]) => value !== undefined)
+  if (given.length > 1) {
+    const names = given.map(([name]) => SETTINGS[name as keyof typeof places].variable)
+    throw new ConfigError(`${names.join(' and ')} exclude each other: the root key comes from one place`)
+  }
+  const credentialsFile = told.credentialsFile ?? join(data, 'root.key.credentials')
+  const tokenFile = told.tokenFile ?? join(data, 'root.key.token')
+  return {
+    file,
+    variable,
+    command,
+    kms: kms === undefined ? undefined : { keyArn: kms, endpoint, credentialsFile, ca },
+    vault: vault === undefined ? undefined : { keyUrl: vault, tokenFile, ca },
+  }
 }
 
 function whichAgent(own: boolean, official: boolean): boolean {

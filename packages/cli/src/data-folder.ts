@@ -2,27 +2,18 @@
  * The data folder of a control plane: what is made at the first start and read at every later one. Secrets are 0600, and
  * files that others may read are refused rather than trusted.
  *
- *   root.key       the key above all keys; without it the database cannot be read
+ *   root.key       the key above all keys; without it the database cannot be read (root-key.ts)
  *   ca.pem         the authority's certificate, for nodes and clients        ca.key      its key
  *   server.pem     the server's certificate with its chain                   server.key  its key
  *   env            what `source` gives to the AWS CLI
  *   postgres/, postgres.log, agent/    the embedded database, this machine's agent
  */
-import { randomBytes } from 'node:crypto'
-import { access, chmod, constants, link, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { access, chmod, constants, mkdir, readFile, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
-import {
-  createAuthority,
-  isCurrent,
-  issueServerCertificate,
-  type KeyAndCertificate,
-  ROOT_KEY_BYTES,
-} from '@musterbook/server'
+import { createAuthority, isCurrent, issueServerCertificate, type KeyAndCertificate } from '@musterbook/server'
 import { ConfigError } from './config.ts'
-
-const SECRET = 0o600
-const PUBLIC = 0o644
+import { readSecret, writePublic, writeSecret } from './secret-file.ts'
 
 export async function makeDataFolder(folder: string): Promise<void> {
   try {
@@ -54,20 +45,6 @@ async function makeFolders(folder: string): Promise<boolean> {
   return true
 }
 
-export async function rootKey(folder: string, file: string | undefined): Promise<Buffer> {
-  const path = file ?? join(folder, 'root.key')
-  const text = await readSecret(path)
-  if (text === undefined) {
-    if (file) throw new ConfigError(`the root key file ${path} does not exist; make one with: openssl rand -base64 32`)
-    await writeWhole(path, `${randomBytes(ROOT_KEY_BYTES).toString('base64')}\n`, SECRET, 'keep')
-    return rootKey(folder, file)
-  }
-  const key = Buffer.from(text.trim(), 'base64')
-  if (key.length !== ROOT_KEY_BYTES)
-    throw new ConfigError(`the root key file ${path} must hold ${ROOT_KEY_BYTES} bytes in base 64`)
-  return key
-}
-
 /** The server's certificate, made or renewed by our own authority for these names. */
 export async function serverCertificate(folder: string, names: string[]): Promise<KeyAndCertificate> {
   const now = new Date()
@@ -86,7 +63,7 @@ export async function writeEnvironment(folder: string, environment: Record<strin
   const path = join(folder, 'env')
   const lines = Object.entries(environment).map(([name, value]) => `export ${name}='${value}'`)
   const text = `# source this: the AWS CLI and SDKs then speak to Musterbook as the account's root\n${lines.join('\n')}\n`
-  if ((await readSecret(path)) !== text) await writeWhole(path, text, SECRET)
+  if ((await readSecret(path)) !== text) await writeSecret(path, text)
   return path
 }
 
@@ -97,45 +74,8 @@ async function readPair(folder: string, name: string): Promise<KeyAndCertificate
 }
 
 async function writePair(folder: string, name: string, pair: KeyAndCertificate): Promise<void> {
-  await writeWhole(join(folder, `${name}.key`), pair.key, SECRET)
-  await writeWhole(join(folder, `${name}.pem`), pair.cert, PUBLIC)
-}
-
-/** The text of a file that only its owner may read, or undefined when there is none. */
-async function readSecret(path: string): Promise<string | undefined> {
-  try {
-    const { mode } = await stat(path)
-    if (mode & 0o077) throw new ConfigError(`${path} can be read by others: run chmod 600 ${path}`)
-    return await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error instanceof ConfigError ? error : new ConfigError(`${path} cannot be read (${reason(error)})`)
-  }
-}
-
-/**
- * Written whole or not at all, also when the power goes. `keep`: what another process has put there first stays, as a
- * root key that something was sealed with must.
- */
-async function writeWhole(path: string, text: string, mode: number, present?: 'keep'): Promise<void> {
-  const draft = `${path}.${process.pid}.new`
-  await rm(draft, { force: true })
-  await writeFile(draft, text, { mode, flag: 'wx' })
-  await chmod(draft, mode)
-  await sync(draft)
-  if (present === 'keep') {
-    await link(draft, path).catch((error) => {
-      if (error.code !== 'EEXIST') throw error
-    })
-    await rm(draft)
-  } else await rename(draft, path)
-  await sync(dirname(path))
-}
-
-async function sync(path: string): Promise<void> {
-  const file = await open(path, 'r')
-  await file.sync()
-  await file.close()
+  await writeSecret(join(folder, `${name}.key`), pair.key)
+  await writePublic(join(folder, `${name}.pem`), pair.cert)
 }
 
 const reason = (error: unknown) => (error as NodeJS.ErrnoException).code ?? String(error)

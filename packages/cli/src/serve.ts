@@ -9,7 +9,8 @@ import {
 } from '@musterbook/server'
 import { AGENT } from './agent.ts'
 import type { Config } from './config.ts'
-import { makeDataFolder, rootKey, serverCertificate, writeEnvironment } from './data-folder.ts'
+import { makeDataFolder, serverCertificate, writeEnvironment } from './data-folder.ts'
+import { rootKeys } from './root-key.ts'
 
 export interface Serving extends AsyncDisposable {
   server: ServerProcess
@@ -24,7 +25,7 @@ export interface Serving extends AsyncDisposable {
 export async function serve(config: Config, signal: AbortSignal): Promise<Serving> {
   const log = createLog(config.logLevel)
   await makeDataFolder(config.data)
-  const key = await rootKey(config.data, config.rootKeyFile)
+  const rootKey = await rootKeys(config)
   const [tls, postgres] = await Promise.all([
     serverCertificate(config.data, certificateNames(config)),
     embedded(config, log, signal),
@@ -34,7 +35,7 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
   try {
     server = await startServer({
       database: postgres?.address ?? { url: config.databaseUrl! },
-      rootKey: key,
+      rootKey,
       region: config.region,
       account: config.account,
       rootCredentials: config.rootCredentials,

@@ -9,6 +9,10 @@ export interface Tool {
 }
 
 export const TOOLS: Readonly<Record<string, Tool>> = {
+  keys: {
+    help: 'change the root key while everything runs, and tell which one is in use',
+    load: async () => (await import('./keys.ts')).runKeys,
+  },
   session: {
     help: 'a shell on a node, without session-manager-plugin',
     load: async () => (await import('./sessions.ts')).runSessionCommand,

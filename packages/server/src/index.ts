@@ -21,4 +21,4 @@ export { connectDatabase, type Database, type DatabaseAddress } from './platform
 export { createLog, LOG_LEVELS, type Logger, type LogLevel } from './platform/log.ts'
 export { MigrationError, migrate } from './platform/migrate.ts'
 export { type EmbeddedPostgres, PostgresStartError, startPostgres } from './platform/postgres/index.ts'
-export { ROOT_KEY_BYTES } from './platform/seal.ts'
+export { ROOT_KEY_BYTES, type RootKeySource } from './platform/seal.ts'
