@@ -89,6 +89,12 @@ export interface Peer {
   wantNewKey: boolean
   /** Set to answer role-token requests with this AWS error. */
   tokenError: string | undefined
+  /** Life of a role token in seconds. */
+  tokenSeconds: number
+  /** What GET answers, by path. */
+  files: Map<string, { status?: number; headers?: Record<string, string>; body?: string }>
+  /** Who asked for a file: whether with the node's signature for s3, and with which Authorization. */
+  downloads: { path: string; isSigned: boolean; authorization: string | undefined }[]
   /** Answers of operations by name, beside those that every node needs. */
   answers: Map<string, (input: Record<string, unknown>) => unknown>
   sendCommand(command: SentCommand): string
@@ -153,6 +159,9 @@ export async function startPeer(): Promise<Peer> {
     keepReplyAcks: false,
     wantNewKey: false,
     tokenError: undefined,
+    tokenSeconds: 3600,
+    files: new Map(),
+    downloads: [],
     answers: new Map(),
     sendCommand({ commandId = randomUUID(), parameters = {}, document }) {
       const jobId = buildJobId(commandId, instanceId())
@@ -235,6 +244,7 @@ export async function startPeer(): Promise<Peer> {
       channelTokens.add(token)
       return response.writeHead(201, { 'content-type': 'application/xml' }).end(buildChannelToken('Control', token))
     }
+    if (request.method === 'GET') return serveFile(request, response)
     const operation = String(request.headers['x-amz-target']).replace('AmazonSSM.', '')
     const input = JSON.parse(body) as Record<string, string>
     switch (operation) {
@@ -248,6 +258,14 @@ export async function startPeer(): Promise<Peer> {
     if (operation === 'UpdateInstanceInformation') peer.health.push(input)
     const special = peer.answers.get(operation)
     return response.end(JSON.stringify(special ? special(input) : {}))
+  }
+
+  function serveFile(request: IncomingMessage, response: ServerResponse): unknown {
+    const [path = ''] = (request.url ?? '').split('?')
+    const { authorization } = request.headers
+    peer.downloads.push({ path, isSigned: signatureIsValid(request, '', 's3'), authorization })
+    const file = peer.files.get(path)
+    return response.writeHead(file ? (file.status ?? 200) : 404, file?.headers).end(file?.body)
   }
 
   function register(response: ServerResponse, request: IncomingMessage, input: Record<string, string>): unknown {
@@ -284,7 +302,7 @@ export async function startPeer(): Promise<Peer> {
     if (peer.tokenError) return refuse(response, peer.tokenError, '', 400)
     const UpdateKeyPair = peer.wantNewKey
     peer.wantNewKey = false
-    const TokenExpirationDate = Date.now() / 1000 + 3600
+    const TokenExpirationDate = Date.now() / 1000 + peer.tokenSeconds
     const token = { AccessKeyId: 'ASIAPEER', SecretAccessKey: secret, SessionToken: sessionToken }
     return response.end(JSON.stringify({ ...token, TokenExpirationDate, UpdateKeyPair }))
   }

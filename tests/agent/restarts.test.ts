@@ -329,6 +329,18 @@ describe('an identity', () => {
     expect(peer.tokenRequests.every((request) => request.signatureIsValid)).toBe(true)
   })
 
+  it('renews its role token at half its life, for the scripts as well', async () => {
+    peer.tokenSeconds = 4
+    await started()
+    const written = () => statSync(join(dataFolder, 'credentials')).mtimeMs
+    const first = written()
+    await until('it has asked a third time', () => peer.tokenRequests.length >= 3)
+    expect(peer.tokenRequests.every((request) => request.signatureIsValid)).toBe(true)
+    await until('the file for scripts is the new one', () => written() > first)
+    expect(statSync(join(dataFolder, 'credentials')).mode & 0o777).toBe(0o600)
+    expect(peer.openings).toBe(1)
+  })
+
   it('survives a rotation that was cut short on either side', async () => {
     const agent = await started()
     await agent.kill()
