@@ -6,6 +6,7 @@ export {
   type NodePolicyLint,
   type RootCredentials,
 } from './capabilities/identity/index.ts'
+export { recordServiceEvent, type TrailReport, verifyTrail } from './capabilities/trail/index.ts'
 export { capabilities } from './capabilities.ts'
 export {
   createAuthority,
@@ -21,4 +22,4 @@ export { connectDatabase, type Database, type DatabaseAddress } from './platform
 export { createLog, LOG_LEVELS, type Logger, type LogLevel } from './platform/log.ts'
 export { MigrationError, migrate } from './platform/migrate.ts'
 export { type EmbeddedPostgres, PostgresStartError, startPostgres } from './platform/postgres/index.ts'
-export { ROOT_KEY_BYTES, type RootKeySource } from './platform/seal.ts'
+export { createSealer, ROOT_KEY_BYTES, type RootKeySource } from './platform/seal.ts'

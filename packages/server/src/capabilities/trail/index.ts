@@ -17,6 +17,7 @@ import { openWriter } from './writer.ts'
 
 export type { ServiceEvent } from './event.ts'
 export { recordServiceEvent } from './service-events.ts'
+export { type ChainReport, type TrailReport, verifyTrail } from './verify.ts'
 
 /** The content of a call: not an operation of AWS, which keeps none. */
 const contentRoute: Route = {

@@ -1,6 +1,6 @@
 /** SQL of the trail: chains, segments, what waits for them, and contents kept apart. */
 import type { Scope } from '../../platform/arn.ts'
-import type { Sql } from '../../platform/database.ts'
+import type { Database, Sql } from '../../platform/database.ts'
 import type { Link } from './chain.ts'
 
 export interface ChainRow extends Scope {
@@ -302,4 +302,11 @@ export async function trim(
     )
     select from moved`
   return rows.length === 1
+}
+
+// ---- verifying ----
+
+/** Every statement of `body` sees the database as it is at the first one. */
+export async function inSnapshot<T>(database: Database, body: (sql: Sql) => Promise<T>): Promise<T> {
+  return (await database.begin('isolation level repeatable read read only', (sql) => body(sql))) as T
 }
