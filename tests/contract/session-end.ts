@@ -7,7 +7,12 @@ import {
   type StartSessionCommandInput,
 } from '@aws-sdk/client-ssm'
 import { eventually } from '@musterbook/testbed'
-import { openSession, type SessionClient, type SessionOptions } from '../../packages/cli/src/session-client.ts'
+import {
+  openSession,
+  resumedBy,
+  type SessionClient,
+  type SessionOptions,
+} from '../../packages/cli/src/session-client.ts'
 import { nodeHost } from '../../packages/cli/src/session-host.ts'
 
 export interface SessionEnd {
@@ -45,7 +50,7 @@ export async function startSession(
     sessionId: SessionId!,
     token: TokenValue!,
     streamUrl: StreamUrl!,
-    resume: async () => (await ssm.send(new ResumeSessionCommand({ SessionId }))).TokenValue,
+    resume: async () => resumedBy(await ssm.send(new ResumeSessionCommand({ SessionId }))),
     events: {
       ready: (ready) => {
         session = ready

@@ -95,13 +95,28 @@ export interface SessionEvents {
   ended(reason: string): void
 }
 
+export interface Resumed {
+  token: string
+  /** Where the session is carried now; where it was, unless given. */
+  streamUrl?: string | undefined
+}
+
+/** ResumeSession's answer. */
+export const resumedBy = ({
+  TokenValue,
+  StreamUrl,
+}: {
+  TokenValue?: string
+  StreamUrl?: string
+}): Resumed | undefined => (TokenValue === undefined ? undefined : { token: TokenValue, streamUrl: StreamUrl })
+
 export interface SessionOptions {
   host: ClientHost
   sessionId: string
   token: string
   streamUrl: string
   /** A new token for a connection that was lost (ResumeSession); undefined: the session is over. */
-  resume(): Promise<string | undefined>
+  resume(): Promise<Resumed | undefined>
   /** A data key for an encrypted session (GenerateDataKey); absent: such sessions are refused. */
   key?(keyId: string, challenge: string, sessionId: string): Promise<SessionKey>
   events: SessionEvents
@@ -149,9 +164,9 @@ export function openSession(options: SessionOptions): SessionClient {
   let lostAt: number | undefined
   let attempts = 0
 
-  function connect(token: string): void {
+  function connect({ token, streamUrl = options.streamUrl }: Resumed): void {
     let open = false
-    const mine = host.dial(options.streamUrl, {
+    const mine = host.dial(streamUrl, {
       open() {
         open = true
         const RequestId = host.newId()
@@ -197,10 +212,10 @@ export function openSession(options: SessionOptions): SessionClient {
     host.after(wait, () => {
       if (over) return
       options.resume().then(
-        (token) => {
+        (resumed) => {
           if (over) return
-          if (token === undefined) finish('The session is over.')
-          else connect(token)
+          if (resumed === undefined) finish('The session is over.')
+          else connect(resumed)
         },
         () => comeBack(),
       )
@@ -353,7 +368,7 @@ export function openSession(options: SessionOptions): SessionClient {
     }
   }
 
-  connect(options.token)
+  connect({ token: options.token })
   return {
     write(bytes) {
       onceReady(bytes.length, () => write(bytes))

@@ -12,7 +12,7 @@ import type { JsonValue } from '@musterbook/wire'
 import { type Credentials, call, callKms } from './client.ts'
 import { ConfigError } from './config.ts'
 import { forwardPort } from './port-forward.ts'
-import { openSession, type SessionKey, type SessionOptions } from './session-client.ts'
+import { openSession, resumedBy, type SessionKey, type SessionOptions } from './session-client.ts'
 import { nodeHost } from './session-host.ts'
 
 export const SESSION_HELP = `musterbook session <node> [--document name] [--parameter name=value]... [--parameters json] [--reason text]
@@ -128,7 +128,7 @@ async function start(
     token: TokenValue,
     streamUrl: StreamUrl,
     resume: async () =>
-      (await call<Partial<Started>>(endpoint, region, credentials, 'ResumeSession', { SessionId })).TokenValue,
+      resumedBy(await call<Partial<Started>>(endpoint, region, credentials, 'ResumeSession', { SessionId })),
     key: (keyId, challenge, sessionId) => dataKey(access, keyId, { sessionId, target: input.Target, challenge }),
   }
 }

@@ -20,7 +20,7 @@ import { holdSessions, type LiveSessions } from './live.ts'
 import init from './migrations/0001-init.sql'
 import recordings from './migrations/0002-recordings.sql'
 import sessionKeys from './migrations/0003-session-keys.sql'
-import { endForgotten, forgetOld } from './reconcile.ts'
+import { endForgotten, forgetOld, sealRecordings } from './reconcile.ts'
 import { sealedSeal } from './recording.ts'
 import { recordingRoutes } from './recording-routes.ts'
 import { END_WORDS } from './rules.ts'
@@ -46,7 +46,7 @@ export const sessions: Capability = {
     { name: '0003-session-keys', sql: sessionKeys },
   ],
   sealed: [sealedSeal],
-  reconcilers: [endForgotten, forgetOld],
+  reconcilers: [endForgotten, sealRecordings, forgetOld],
   operations: {
     ssm: {
       StartSession: { authorize: startAccess, handle: startSession },

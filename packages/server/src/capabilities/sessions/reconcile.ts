@@ -2,6 +2,7 @@
 import type { Reconciler } from '../../platform/capability.ts'
 import { withdraw } from '../messaging/index.ts'
 import { endSession, farewellJob } from './ending.ts'
+import { sealForgotten } from './recording.ts'
 import { END_WORDS } from './rules.ts'
 import * as store from './store.ts'
 
@@ -28,6 +29,28 @@ export const endForgotten: Reconciler = {
       }
       if (rows.length < AT_ONCE || work.signal.aborted) return undefined
     }
+  },
+}
+
+/** Those that ended here have long been sealed; a server that cannot write them now tries again meanwhile. */
+const UNSEALED_MS = 30_000
+/** A server that was away for longer than this finds no recordings to seal but those of the last days. */
+const LOOK_BACK_MS = 7 * 86_400_000
+
+export const sealRecordings: Reconciler = {
+  name: 'sessions.seal-recordings',
+  wakes: [],
+  everySeconds: 30,
+  async run(work) {
+    const now = work.now().getTime()
+    const since = new Date(now - LOOK_BACK_MS)
+    const before = new Date(now - UNSEALED_MS)
+    const sealed = await work.transaction(async (inner) => {
+      const rows = await store.readUnsealed(inner.sql, since, before, AT_ONCE)
+      for (const session of rows) await sealForgotten(inner, session)
+      return rows.length
+    })
+    return sealed < AT_ONCE ? undefined : work.now()
   },
 }
 

@@ -9,6 +9,7 @@ import { createHash } from 'node:crypto'
 import { type AgentMessage, PAYLOAD_TYPE, parseSize } from '@musterbook/wire'
 import type { Clock } from '../../platform/clock.ts'
 import type { Ground } from '../../platform/context.ts'
+import { sqlState } from '../../platform/database.ts'
 import type { SealedColumn } from '../../platform/seal.ts'
 import type { Side } from './relay.ts'
 import * as store from './store.ts'
@@ -16,6 +17,7 @@ import * as store from './store.ts'
 const CHUNK_BYTES = 64 * 1024
 const FLUSH_MS = 1_000
 const MAX_WAITING_BYTES = 8 * 1024 * 1024
+const UNIQUE_VIOLATION = '23505'
 const SEAL_PURPOSE = 'session recording'
 const FIRST_HASH = Buffer.alloc(32)
 
@@ -44,18 +46,9 @@ export interface RecorderOptions {
 }
 
 export function record({ ground, clock, session, behind }: RecorderOptions): Recorder {
-  const { sessionId, sessionType, startedAt } = session
-  const isPort = sessionType === 'Port'
-  const isReadable = !isPort && !session.encrypted
+  const { sessionId, startedAt } = session
+  const isReadable = session.sessionType !== 'Port' && !session.encrypted
   const decoder = new TextDecoder()
-  const header = {
-    version: 2,
-    width: 80,
-    height: 24,
-    timestamp: Math.floor(startedAt.getTime() / 1000),
-    title: `${sessionId} ${session.documentName} on ${session.nodeId} by ${session.owner}`,
-    ...(session.encrypted ? { encrypted: true } : {}),
-  }
   const early = new Map<number, AgentMessage>()
   let expected: number | undefined
   let lines: string[] = []
@@ -64,11 +57,13 @@ export function record({ ground, clock, session, behind }: RecorderOptions): Rec
   let writing: Promise<void> | undefined
   let timer: Disposable | undefined
   let isBehind = false
+  let isSealed = false
 
   const at = () => Math.max(0, (ground.now().getTime() - startedAt.getTime()) / 1000)
 
-  function line(value: unknown): void {
-    const text = `${JSON.stringify(value)}\n`
+  function line(kind: 'o' | 'r' | 'm', data: string | object): void {
+    if (isSealed) return
+    const text = eventLine(at(), kind, data)
     lines.push(text)
     waiting += text.length
     if (waiting > MAX_WAITING_BYTES && !isBehind) {
@@ -99,6 +94,8 @@ export function record({ ground, clock, session, behind }: RecorderOptions): Rec
         try {
           await store.insertChunk(ground.sql, { sessionId, ...next, body })
         } catch (error) {
+          // Another process has sealed it: this one was taken for dead.
+          if (sqlState(error) === UNIQUE_VIOLATION) return giveUp()
           lines = [...taken, ...lines]
           throw error
         }
@@ -115,12 +112,20 @@ export function record({ ground, clock, session, behind }: RecorderOptions): Rec
     }
   }
 
-  /** A session that goes on after a restart of the server goes on in its recording, too. */
+  function giveUp(): void {
+    ground.log.error({ sessionId }, 'a recording goes no further: another process has sealed it')
+    isSealed = true
+    lines = []
+    waiting = 0
+    if (isBehind) behind(false)
+    isBehind = false
+  }
+
+  /** A session that goes on after a restart of the server goes on in its recording, too, and says where. */
   async function lastChunk(): Promise<store.Chained> {
     const found = await store.readLastChunk(ground.sql, sessionId)
-    if (found) return found
-    lines.unshift(`${JSON.stringify(header)}\n`)
-    return { number: 0, hash: FIRST_HASH }
+    lines.unshift(found ? eventLine(at(), 'm', { continued: true }) : `${JSON.stringify(headerOf(session))}\n`)
+    return found ?? { number: 0, hash: FIRST_HASH }
   }
 
   /** Messages may come out of order around a lost connection; the recording tells them in order. */
@@ -133,7 +138,7 @@ export function record({ ground, clock, session, behind }: RecorderOptions): Rec
       early.delete(expected++)
       if (next.payload.length === 0) continue
       if (next.payloadType === PAYLOAD_TYPE.Output || next.payloadType === PAYLOAD_TYPE.StdErr)
-        line([at(), 'o', decoder.decode(next.payload, { stream: true })])
+        line('o', decoder.decode(next.payload, { stream: true }))
     }
   }
 
@@ -144,24 +149,61 @@ export function record({ ground, clock, session, behind }: RecorderOptions): Rec
       if (from === 'agent') inOrder(message)
       else if (message.payloadType === PAYLOAD_TYPE.Size) {
         const { cols, rows } = parseSize(message.payload)
-        line([at(), 'r', `${cols}x${rows}`])
+        line('r', `${cols}x${rows}`)
       }
     },
-    async end({ toNode, fromNode }) {
-      const about = {
-        ...(isPort && { destination: session.destination }),
-        ...(session.encrypted && { encrypted: true }),
-      }
-      const summary = { ...about, toNode, fromNode, seconds: at() }
-      line([at(), 'm', JSON.stringify(summary)])
+    async end(bytes) {
+      line('m', { ...aboutOf(session), ...bytes, seconds: at() })
       await writing
       await flush()
-      if (lines.length > 0 || !last) return // stays open: verify says so
-      const seal = ground.sealer.seal(SEAL_PURPOSE, sealedText(last.number, last.hash), sessionId)
-      await store.insertSeal(ground.sql, { sessionId, chunks: last.number, seal })
+      if (lines.length > 0 || !last || isSealed) return // sealed later, by whoever finds it open
+      await seal(ground, sessionId, last)
     },
   }
 }
+
+/**
+ * Ends the recording of a session whose server died before it could: what was written stays, and the last line says how the
+ * session ended and that what came after the last chunk is not there.
+ */
+export async function sealForgotten(ground: Ground, session: store.SessionRow): Promise<void> {
+  const { sessionId, startedAt, endedAt, details } = session
+  const last = await store.readLastChunk(ground.sql, sessionId)
+  const seconds = Math.max(0, ((endedAt ?? ground.now()).getTime() - startedAt.getTime()) / 1000)
+  const line = eventLine(seconds, 'm', { ...aboutOf(session), seconds, cutShort: true, ended: details })
+  const body = last ? line : `${JSON.stringify(headerOf(session))}\n${line}`
+  const next = { number: (last?.number ?? 0) + 1, hash: chained(last?.hash ?? FIRST_HASH, body) }
+  await store.insertChunk(ground.sql, { sessionId, ...next, body })
+  await seal(ground, sessionId, next)
+}
+
+async function seal(ground: Ground, sessionId: string, last: store.Chained): Promise<void> {
+  const sealed = ground.sealer.seal(SEAL_PURPOSE, sealedText(last.number, last.hash), sessionId)
+  await store.insertSeal(ground.sql, { sessionId, chunks: last.number, seal: sealed })
+}
+
+// ---- lines ----
+
+const headerOf = ({ sessionId, documentName, nodeId, owner, startedAt, encrypted }: store.SessionRow) => ({
+  version: 2,
+  width: 80,
+  height: 24,
+  timestamp: Math.floor(startedAt.getTime() / 1000),
+  title: `${sessionId} ${documentName} on ${nodeId} by ${owner}`,
+  ...(encrypted && { encrypted }),
+})
+
+/** What is told of a session whose content is not recorded. */
+const aboutOf = ({ sessionType, destination, encrypted }: store.SessionRow) => ({
+  ...(sessionType === 'Port' && { destination }),
+  ...(encrypted && { encrypted }),
+})
+
+/** Output, the terminal's size, or in JSON what happened to the session. */
+const eventLine = (seconds: number, kind: 'o' | 'r' | 'm', data: string | object): string =>
+  `${JSON.stringify([seconds, kind, typeof data === 'string' ? data : JSON.stringify(data)])}\n`
+
+// ---- the chain ----
 
 const chained = (before: Uint8Array, body: string): Buffer => createHash('sha256').update(before).update(body).digest()
 

@@ -125,6 +125,18 @@ export async function readEndedBetween(sql: Sql, from: Date, until: Date): Promi
   return rows.map((row) => row.sessionId)
 }
 
+/**
+ * Recorded sessions that ended between the two moments and whose recording nobody has sealed; held until the transaction
+ * ends, so that one process alone seals each.
+ */
+export async function readUnsealed(sql: Sql, since: Date, before: Date, limit: number): Promise<SessionRow[]> {
+  return sql<SessionRow[]>`
+    select ${columns(sql)} from sessions s
+    where ended_at >= ${since} and ended_at < ${before} and recorded
+      and not exists (select 1 from session_recording_seals r where r.session_id = s.session_id)
+    order by ended_at limit ${limit} for update skip locked`
+}
+
 export async function deleteOld(sql: Sql, tokensBefore: Date, sessionsBefore: Date): Promise<void> {
   await sql`delete from session_tokens where expires_at < ${tokensBefore}`
   await sql`delete from sessions where ended_at < ${sessionsBefore}`
