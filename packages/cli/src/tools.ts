@@ -33,6 +33,10 @@ export const TOOLS: Readonly<Record<string, Tool>> = {
     help: 'say why a call was denied, or would be: which statement, which condition, which permission is missing',
     load: async () => (await import('./explain.ts')).runExplain,
   },
+  trail: {
+    help: 'verify: find out whether the audit is as it was written, and name the first bad record',
+    load: async () => (await import('./trail.ts')).runTrail,
+  },
   policy: {
     help: 'lint: name the grants of node roles that reach beyond the node itself',
     load: async () => (await import('./policy.ts')).runPolicy,

@@ -1,0 +1,94 @@
+/**
+ * `musterbook trail verify`: whether the audit is as it was written. Reads the database and the root key itself: the word
+ * of a server would say nothing about that server.
+ */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import {
+  connectDatabase,
+  createLog,
+  createSealer,
+  type DatabaseAddress,
+  startPostgres,
+  type TrailReport,
+  verifyTrail,
+} from '@musterbook/server'
+import { type Config, ConfigError, readConfig } from './config.ts'
+import { rootKeys } from './root-key.ts'
+
+export const TRAIL_USAGE = `musterbook trail verify [--account id] [--region name]
+    follow every chain of the audit, record by record, and name the first that was changed, removed or cut off
+Takes --data folder, --database-url url and --root-key-file file as serve does. Ends with 1 when something is wrong.
+`
+
+export async function runTrail([, verb, ...flags]: string[]): Promise<void> {
+  if (verb !== 'verify') {
+    process.stdout.write(TRAIL_USAGE)
+    if (verb !== '--help') process.exitCode = 1
+    return
+  }
+  const config = readConfig(['serve', ...flags])
+  if (config.command === 'help') {
+    process.stdout.write(TRAIL_USAGE)
+    return
+  }
+  const has = (flag: string) => flags.some((each) => each === flag || each.startsWith(`${flag}=`))
+  const report = await verify(config, {
+    ...(has('--account') && config.account !== undefined && { account: config.account }),
+    ...(has('--region') && { region: config.region }),
+  })
+  process.stdout.write(inWords(report))
+  if (report.flaw || report.chains.some(({ flaw }) => flaw)) process.exitCode = 1
+}
+
+async function verify(config: Config, only: { account?: string; region?: string }): Promise<TrailReport> {
+  const sealer = createSealer(await rootKeys(config))
+  const running = config.databaseUrl ? { url: config.databaseUrl } : await runningPostgres(config.data)
+  const own = running ? undefined : await ownPostgres(config)
+  const database = connectDatabase(running ?? own!.address, 'musterbook trail verify', 1)
+  try {
+    return await verifyTrail(database, sealer, only)
+  } finally {
+    await database.end()
+    await own?.stop()
+  }
+}
+
+const ownPostgres = (config: Config) =>
+  startPostgres({ folder: config.data, log: createLog('warn'), user: config.postgresUser })
+
+/** The embedded PostgreSQL of a server that runs, from the file in which PostgreSQL says where it listens. */
+async function runningPostgres(data: string): Promise<DatabaseAddress | undefined> {
+  const file = join(data, 'postgres', 'cluster', 'postmaster.pid')
+  const lines = (
+    await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return ''
+      throw new ConfigError(`${file} cannot be read (${error.code}): run this as the user that runs the server`)
+    })
+  ).split('\n')
+  const [processId, , , port, socketFolder, , , state = ''] = lines
+  if (!socketFolder || state.trim() !== 'ready' || !isAlive(Number(processId))) return undefined
+  return { socketFolder, port: Number(port) }
+}
+
+function isAlive(processId: number): boolean {
+  try {
+    process.kill(processId, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
+function inWords({ chains, flaw }: TrailReport): string {
+  const lines = chains.map((chain) => {
+    const name = `${chain.account} ${chain.region}`
+    const trimmed = chain.trimmed > 0 ? ` after ${chain.trimmed} that were trimmed by age` : ''
+    if (!chain.flaw)
+      return `${name}: whole, ${chain.records} records${trimmed}, head ${chain.trimmed + chain.records} ${chain.hash}`
+    const { record, eventId, reason } = chain.flaw
+    return `${name}: BROKEN at record ${record}${eventId ? ` (event ${eventId})` : ''}: ${reason}`
+  })
+  if (flaw) lines.push(`BROKEN: ${flaw}`)
+  return lines.length > 0 ? `${lines.join('\n')}\n` : 'There are no records yet.\n'
+}
