@@ -66,6 +66,20 @@ describe('a recorded shell', () => {
     expect((await musterbook('search', 'never-shown')).code).toBe(1)
   })
 
+  it('is found by what was typed letter by letter, coloured or not', async () => {
+    const shell = await startSession(account.ssm, testbed.caFile, { Target: node.nodeId })
+    for (const letter of 'echo hid') shell.type(letter)
+    shell.type("; printf 'col\\033[31mour\\033[0med-word\\n'; exit\r")
+    await eventually('it ends', () => shell.ended() !== undefined)
+    for (const word of ['echo hid; printf', 'coloured-word']) {
+      const found = await eventually(word, async () => {
+        const { code, text } = await musterbook('search', word)
+        return code === 0 && text
+      })
+      expect(found.split(' ')[0]).toBe(shell.sessionId)
+    }
+  })
+
   it('shows what was changed, cut off or taken out', async () => {
     const { sql } = testbed.server.ground
     const changed = await recordedShell('hidden-one')

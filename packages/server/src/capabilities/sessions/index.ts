@@ -20,6 +20,7 @@ import { holdSessions, type LiveSessions } from './live.ts'
 import init from './migrations/0001-init.sql'
 import recordings from './migrations/0002-recordings.sql'
 import sessionKeys from './migrations/0003-session-keys.sql'
+import shown from './migrations/0004-shown-text.sql'
 import { endForgotten, forgetOld, sealRecordings } from './reconcile.ts'
 import { sealedSeal } from './recording.ts'
 import { recordingRoutes } from './recording-routes.ts'
@@ -44,6 +45,7 @@ export const sessions: Capability = {
     { name: '0001-init', sql: init },
     { name: '0002-recordings', sql: recordings },
     { name: '0003-session-keys', sql: sessionKeys },
+    { name: '0004-shown-text', sql: shown },
   ],
   sealed: [sealedSeal],
   reconcilers: [endForgotten, sealRecordings, forgetOld],

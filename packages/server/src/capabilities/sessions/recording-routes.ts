@@ -7,11 +7,12 @@ import { arn } from '../../platform/arn.ts'
 import type { Route } from '../../platform/capability.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { verdictOf } from './recording.ts'
+import { OVERLAP, outputOf, secondOf, shownText } from './shown-text.ts'
 import * as store from './store.ts'
 
 export const RECORDING_ACTION = 'ssm:GetSessionRecording'
 const SEARCH_LIMIT = 100
-const MAX_SEARCH_CHARACTERS = 200
+const MAX_LINE_CHARACTERS = 1_000
 
 const json = (value: unknown) => ({ status: 200, contentType: 'application/json', body: JSON.stringify(value) })
 
@@ -46,21 +47,24 @@ export const recordingRoutes: Route[] = [
     authorize: (context) => ({ action: RECORDING_ACTION, resources: [arn('ssm', context, 'session/*')] }),
     async handle(context, { raw }) {
       const text = new URL(raw.url ?? '/', 'http://localhost').searchParams.get('text') ?? ''
-      if (text === '' || text.length > MAX_SEARCH_CHARACTERS || text.includes('\0'))
-        throw new AwsError('ValidationException', `text takes 1 to ${MAX_SEARCH_CHARACTERS} characters.`)
-      // As the text stands in a recording's lines.
-      const written = JSON.stringify(text).slice(1, -1)
-      const found = await store.searchRecordings(context.sql, context, written, SEARCH_LIMIT)
+      if (text === '' || text.length > OVERLAP || text.includes('\0'))
+        throw new AwsError('ValidationException', `text takes 1 to ${OVERLAP} characters.`)
+      const found = await store.searchRecordings(context.sql, context, text, SEARCH_LIMIT)
       return json({
-        matches: found.map(({ body, ...session }) => ({ ...session, ...firstMatch(body, written) })),
+        matches: found.map(({ body, shown, ...session }) => ({
+          ...session,
+          seconds: secondOf(body, text),
+          text: lineWith(shown || shownText(outputOf(body)), text),
+        })),
       })
     },
   },
 ]
 
-/** The line of a chunk in which the text stands, and its second of the session. */
-function firstMatch(body: string, written: string): { seconds: number; text: string } {
-  const line = body.split('\n').find((candidate) => candidate.includes(written)) ?? '[0,"o",""]'
-  const event: unknown = JSON.parse(line)
-  return Array.isArray(event) ? { seconds: Number(event[0]), text: String(event[2]) } : { seconds: 0, text: line }
+/** The line in which the text begins. */
+function lineWith(shown: string, text: string): string {
+  const at = Math.max(0, shown.indexOf(text))
+  const begin = shown.lastIndexOf('\n', at - 1) + 1
+  const end = shown.indexOf('\n', at + text.length)
+  return shown.slice(at === 0 ? 0 : begin, end < 0 ? undefined : end).slice(0, MAX_LINE_CHARACTERS)
 }

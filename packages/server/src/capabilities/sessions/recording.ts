@@ -12,6 +12,7 @@ import type { Ground } from '../../platform/context.ts'
 import { sqlState } from '../../platform/database.ts'
 import type { SealedColumn } from '../../platform/seal.ts'
 import type { Side } from './relay.ts'
+import { OVERLAP, outputOf, shownText } from './shown-text.ts'
 import * as store from './store.ts'
 
 const CHUNK_BYTES = 64 * 1024
@@ -54,6 +55,7 @@ export function record({ ground, clock, session, behind }: RecorderOptions): Rec
   let lines: string[] = []
   let waiting = 0
   let last: store.Chained | undefined
+  let tail = ''
   let writing: Promise<void> | undefined
   let timer: Disposable | undefined
   let isBehind = false
@@ -90,9 +92,10 @@ export function record({ ground, clock, session, behind }: RecorderOptions): Rec
         const taken = lines
         lines = []
         const body = taken.join('')
+        const shown = tail + shownText(outputOf(body))
         const next: store.Chained = { number: last.number + 1, hash: chained(last.hash, body) }
         try {
-          await store.insertChunk(ground.sql, { sessionId, ...next, body })
+          await store.insertChunk(ground.sql, { sessionId, ...next, body, shown })
         } catch (error) {
           // Another process has sealed it: this one was taken for dead.
           if (sqlState(error) === UNIQUE_VIOLATION) return giveUp()
@@ -100,6 +103,7 @@ export function record({ ground, clock, session, behind }: RecorderOptions): Rec
           throw error
         }
         last = next
+        tail = shown.slice(-OVERLAP)
         waiting = Math.max(0, waiting - body.length)
       }
       if (isBehind) {
@@ -173,7 +177,7 @@ export async function sealForgotten(ground: Ground, session: store.SessionRow): 
   const line = eventLine(seconds, 'm', { ...aboutOf(session), seconds, cutShort: true, ended: details })
   const body = last ? line : `${JSON.stringify(headerOf(session))}\n${line}`
   const next = { number: (last?.number ?? 0) + 1, hash: chained(last?.hash ?? FIRST_HASH, body) }
-  await store.insertChunk(ground.sql, { sessionId, ...next, body })
+  await store.insertChunk(ground.sql, { sessionId, ...next, body, shown: '' })
   await seal(ground, sessionId, next)
 }
 

@@ -189,10 +189,10 @@ export async function readLastChunk(sql: Sql, sessionId: string): Promise<Chaine
   return row
 }
 
-export async function insertChunk(sql: Sql, chunk: ChunkRow & { sessionId: string }): Promise<void> {
+export async function insertChunk(sql: Sql, chunk: ChunkRow & { sessionId: string; shown: string }): Promise<void> {
   await sql`
-    insert into session_recordings (session_id, number, body, hash)
-    values (${chunk.sessionId}, ${chunk.number}, ${chunk.body}, ${chunk.hash})`
+    insert into session_recordings (session_id, number, body, hash, shown)
+    values (${chunk.sessionId}, ${chunk.number}, ${chunk.body}, ${chunk.hash}, ${chunk.shown})`
 }
 
 export async function insertSeal(sql: Sql, seal: SealRow & { sessionId: string }): Promise<void> {
@@ -212,16 +212,23 @@ export async function readRecording(
   return { chunks, seal }
 }
 
-/** Recorded sessions of the account in whose chunks the text stands, the youngest first. */
-export async function searchRecordings(
-  sql: Sql,
-  scope: Scope,
-  text: string,
-  limit: number,
-): Promise<{ sessionId: string; nodeId: string; owner: string; startedAt: Date; body: string }[]> {
-  return sql<{ sessionId: string; nodeId: string; owner: string; startedAt: Date; body: string }[]>`
-    select s.session_id as "sessionId", s.node_id as "nodeId", s.owner, s.started_at as "startedAt", r.body
+export interface FoundRow {
+  sessionId: string
+  nodeId: string
+  owner: string
+  startedAt: Date
+  body: string
+  shown: string
+}
+
+/** Recorded sessions of the account that showed the text, chunk by chunk, the youngest first. */
+export async function searchRecordings(sql: Sql, scope: Scope, text: string, limit: number): Promise<FoundRow[]> {
+  // As the text stands in the lines of chunks that were written without what they show.
+  const written = JSON.stringify(text).slice(1, -1)
+  return sql<FoundRow[]>`
+    select s.session_id as "sessionId", s.node_id as "nodeId", s.owner, s.started_at as "startedAt", r.body, r.shown
     from session_recordings r join sessions s on s.session_id = r.session_id
-    where s.account = ${scope.account} and s.region = ${scope.region} and position(${text} in r.body) > 0
+    where s.account = ${scope.account} and s.region = ${scope.region}
+      and (position(${text} in r.shown) > 0 or (r.shown = '' and position(${written} in r.body) > 0))
     order by s.started_at desc, r.number limit ${limit}`
 }
