@@ -36,7 +36,8 @@ export async function startSession(
   ssm: SSMClient,
   caFile: string,
   input: StartSessionCommandInput,
-  extra: Partial<SessionOptions> = {},
+  extra: Partial<Omit<SessionOptions, 'events'>> = {},
+  heard: Partial<SessionOptions['events']> = {},
 ): Promise<SessionEnd> {
   const { SessionId, TokenValue, StreamUrl } = await ssm.send(new StartSessionCommand(input))
   const chunks: Buffer[] = []
@@ -44,7 +45,6 @@ export async function startSession(
   let exitCode: number | undefined
   let ended: string | undefined
   let session: { sessionType: string; agentVersion: string } | undefined
-  const { events, ...others } = extra
   const client = openSession({
     host: nodeHost(readFileSync(caFile, 'utf8')),
     sessionId: SessionId!,
@@ -66,9 +66,9 @@ export async function startSession(
       ended: (reason) => {
         ended = reason
       },
-      ...events,
+      ...heard,
     },
-    ...others,
+    ...extra,
   })
   const output = () => Buffer.concat(chunks).toString()
   return {
