@@ -1,7 +1,9 @@
-// Entry of the one file that is copied to a node: `node agent.cjs run|register <settings.json>`, and the executor that it
-// starts itself. The settings file holds an AgentSettings object; errors are one line on standard error and exit code 1.
+// Entry of the one file that is copied to a node: `node agent.cjs run|register|doctor <settings.json>`, and the executor
+// that it starts itself. The settings file holds an AgentSettings object, and lies beside this file where none is named;
+// errors are one line on standard error and exit code 1.
 
 import { readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { EXECUTOR_ARGUMENT } from './executor-process.ts'
 import { reason } from './log.ts'
 import { type AgentSettings, SettingsError } from './settings.ts'
@@ -9,15 +11,25 @@ import { staySmall } from './thrift.ts'
 
 staySmall()
 
+const USAGE = `usage: node agent.cjs <verb> [settings.json]
+  run       be the agent of this node
+  register  make this machine a node, once, and print its id
+  doctor    say in plain words what is wrong`
+
 async function main([verb, ...args]: string[]): Promise<void> {
   if (verb === EXECUTOR_ARGUMENT) {
     const { runExecutorProcess } = await import('./executor.ts')
     return runExecutorProcess(args)
   }
-  const [file] = args
-  if ((verb !== 'run' && verb !== 'register') || file === undefined)
-    throw new SettingsError('usage: run <settings.json> | register <settings.json>')
-  const settings = readSettings(file)
+  if (verb !== 'run' && verb !== 'register' && verb !== 'doctor') throw new SettingsError(USAGE)
+  const settings = readSettings(args[0] ?? join(dirname(process.argv[1] ?? ''), 'settings.json'))
+  if (verb === 'doctor') {
+    const { examineNode, report } = await import('./doctor.ts')
+    const { text, healthy } = report(await examineNode(settings))
+    process.stdout.write(text)
+    process.exitCode = healthy ? 0 : 1
+    return
+  }
   const agent = await import('./main.ts')
   if (verb === 'register') {
     process.stdout.write(`${await agent.registerAgent(settings)}\n`)

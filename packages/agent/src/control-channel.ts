@@ -111,6 +111,19 @@ export async function openControlSocket(
   instanceId: string,
   credentials: SigningCredentials,
 ): Promise<WebSocket> {
+  const { socket, token } = await connectControlSocket(transport, instanceId, credentials)
+  const platform = process.platform === 'darwin' ? 'macos' : process.platform === 'win32' ? 'windows' : 'linux'
+  const first = { RequestId: randomUUID(), TokenValue: token, AgentVersion: AGENT_VERSION, PlatformType: platform }
+  socket.send(buildOpenControlChannel(first))
+  return socket
+}
+
+/** The same without the first frame, which alone makes it the node's channel. */
+export async function connectControlSocket(
+  transport: Transport,
+  instanceId: string,
+  credentials: SigningCredentials,
+): Promise<{ socket: WebSocket; token: string }> {
   const path = `/v1/control-channel/${instanceId}`
   const body = buildCreateChannelRequest(randomUUID())
   const post = { method: 'POST' as const, path, body, service: 'ssmmessages' }
@@ -125,10 +138,7 @@ export async function openControlSocket(
   const upgrade = signedHeaders(transport, { method: 'GET', path, query, service: 'ssmmessages' }, credentials)
   const socket = transport.webSocket(`${path}?${query}`, upgrade)
   await opening(socket)
-  const platform = process.platform === 'darwin' ? 'macos' : process.platform === 'win32' ? 'windows' : 'linux'
-  const first = { RequestId: randomUUID(), TokenValue: token, AgentVersion: AGENT_VERSION, PlatformType: platform }
-  socket.send(buildOpenControlChannel(first))
-  return socket
+  return { socket, token }
 }
 
 function opening(socket: WebSocket): Promise<void> {

@@ -37,6 +37,9 @@ const SERVER = ['up', 'serve'] as const
 const DATABASE = ['up', 'serve', 'migrate'] as const
 const ALL = ['up', 'serve', 'agent', 'enroll', 'follow', 'doctor', 'migrate'] as const
 
+/** Where nodes dial unless told otherwise. */
+export const DEFAULT_NODE_ENDPOINT = 'https://127.0.0.1:8771'
+
 export const SETTINGS = {
   data: {
     flag: 'data',
@@ -302,7 +305,7 @@ export const SETTINGS = {
     variable: 'MUSTERBOOK_ENDPOINT',
     value: 'url',
     help: 'agent: the https address of the control plane to join',
-    fallback: 'https://127.0.0.1:8771',
+    fallback: DEFAULT_NODE_ENDPOINT,
     commands: ['agent', 'enroll', 'doctor'],
   },
   ca: {
@@ -488,7 +491,7 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
     notificationWebhook: read('notificationWebhook', httpUrl),
     audit: read('audit', auditMode) ?? 'batched',
     auditRetentionDays: read('auditRetentionDays', (value) => number(value, 1, 36_500)) ?? 90,
-    endpoint: read('endpoint', httpsUrl) ?? 'https://127.0.0.1:8771',
+    endpoint: read('endpoint', httpsUrl) ?? DEFAULT_NODE_ENDPOINT,
     ca: read('ca', text),
     activation: activation(read('activationId', text), read('activationCode', text)),
     enrolment: {

@@ -119,12 +119,14 @@ export function nodeKeyVerifier(host: Host): NodeKeyVerifier {
   return {
     async verify({ region, nodeId }, stringToSign, signature) {
       const bytes = Buffer.from(signature, 'base64')
-      for (const node of await store.readNodesOfId(host.sql, region, nodeId)) {
+      const nodes = await store.readNodesOfId(host.sql, region, nodeId)
+      if (nodes.length === 0) throw new AwsError('AccessDeniedException', `The node ${nodeId} is not registered.`)
+      for (const node of nodes) {
         const key = { key: node.publicKey, format: 'der', type: 'spki', ...PSS } as const
         if (!verify('sha256', Buffer.from(stringToSign), key, bytes)) continue
         return { type: 'node', account: node.account, region, nodeId, arn: nodeArn(node, nodeId), accessKeyId: nodeId }
       }
-      return undefined
+      throw new AwsError('AccessDeniedException', `This is not the key that the node ${nodeId} was registered with.`)
     },
   }
 }
