@@ -253,22 +253,6 @@ export const SETTINGS = {
     fallback: '15',
     commands: SERVER,
   },
-  audit: {
-    flag: 'audit',
-    variable: 'MUSTERBOOK_AUDIT',
-    value: 'mode',
-    help: 'batched: calls are recorded within a moment after their answer; fail-closed: what cannot be recorded is not done',
-    fallback: 'batched',
-    commands: SERVER,
-  },
-  auditRetentionDays: {
-    flag: 'audit-retention-days',
-    variable: 'MUSTERBOOK_AUDIT_RETENTION_DAYS',
-    value: 'days',
-    help: 'how long records of calls are kept',
-    fallback: '90',
-    commands: SERVER,
-  },
   commandOutput: {
     flag: 'command-output',
     variable: 'MUSTERBOOK_COMMAND_OUTPUT',
@@ -298,6 +282,38 @@ export const SETTINGS = {
     value: 'url',
     help: 'where notifications of commands are posted, in the form of Amazon SNS',
     fallback: 'none: commands that ask for notifications are refused',
+    commands: SERVER,
+  },
+  audit: {
+    flag: 'audit',
+    variable: 'MUSTERBOOK_AUDIT',
+    value: 'mode',
+    help: 'batched: calls are recorded within a moment after their answer; fail-closed: what cannot be recorded is not done',
+    fallback: 'batched',
+    commands: SERVER,
+  },
+  auditRetentionDays: {
+    flag: 'audit-retention-days',
+    variable: 'MUSTERBOOK_AUDIT_RETENTION_DAYS',
+    value: 'days',
+    help: 'how long records of calls are kept',
+    fallback: '90',
+    commands: SERVER,
+  },
+  oidcKeysFile: {
+    flag: 'oidc-keys-file',
+    variable: 'MUSTERBOOK_OIDC_KEYS_FILE',
+    value: 'file',
+    help: 'a JSON file { "<issuer>": { "keys": [...] } }: key sets of OIDC issuers that are not asked over the network',
+    fallback: 'none: every issuer is asked',
+    commands: SERVER,
+  },
+  oidcNetworks: {
+    flag: 'oidc-networks',
+    variable: 'MUSTERBOOK_OIDC_NETWORKS',
+    value: 'networks',
+    help: 'where OIDC issuers may lie: public, private (also addresses such as 10.0.0.0/8) or loopback (also this machine)',
+    fallback: 'public',
     commands: SERVER,
   },
   endpoint: {
@@ -427,10 +443,12 @@ export interface Config {
   commandRetentionDays: number
   maxActivationDays: number
   connectionLostMinutes: number
-  commandOutput: OutputDestination | undefined
-  notificationWebhook: string | undefined
   audit: 'batched' | 'fail-closed'
   auditRetentionDays: number
+  commandOutput: OutputDestination | undefined
+  notificationWebhook: string | undefined
+  oidcKeysFile: string | undefined
+  oidcNetworks: 'public' | 'private' | 'loopback'
   endpoint: string
   ca: string | undefined
   activation: { id: string; code: string } | undefined
@@ -482,6 +500,8 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
     commandRetentionDays: read('commandRetentionDays', count) ?? 30,
     maxActivationDays: read('maxActivationDays', (value) => number(value, 0, 36_500)) ?? 30,
     connectionLostMinutes: read('connectionLostMinutes', count) ?? 15,
+    audit: read('audit', auditMode) ?? 'batched',
+    auditRetentionDays: read('auditRetentionDays', (value) => number(value, 1, 36_500)) ?? 90,
     commandOutput: outputDestination(
       read('commandOutput', text) ?? join(data, 'command-output'),
       read('region', region) ?? 'us-east-1',
@@ -489,8 +509,8 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
       read('outputSecretAccessKey', text),
     ),
     notificationWebhook: read('notificationWebhook', httpUrl),
-    audit: read('audit', auditMode) ?? 'batched',
-    auditRetentionDays: read('auditRetentionDays', (value) => number(value, 1, 36_500)) ?? 90,
+    oidcKeysFile: read('oidcKeysFile', resolve),
+    oidcNetworks: read('oidcNetworks', oidcNetworks) ?? 'public',
     endpoint: read('endpoint', httpsUrl) ?? DEFAULT_NODE_ENDPOINT,
     ca: read('ca', text),
     activation: activation(read('activationId', text), read('activationCode', text)),
@@ -624,8 +644,6 @@ const httpsUrl = (value: string) =>
   value.startsWith('https://') && URL.canParse(value)
     ? new URL(value).origin
     : wrong(`is '${value}': it must look like https://host:port`)
-const auditMode = (value: string) =>
-  value === 'batched' || value === 'fail-closed' ? value : wrong(`is '${value}': it must be batched or fail-closed`)
 const httpUrl = (value: string) =>
   /^https?:\/\//.test(value) && URL.canParse(value)
     ? value
@@ -642,6 +660,12 @@ const vaultKey = (value: string) =>
   URL.canParse(value) && /^https?:.*\/v1\/.+\/keys\/[\w.-]+$/.test(value)
     ? value
     : wrong(`is '${value}': it must look like https://host:8200/v1/transit/keys/name`)
+const auditMode = (value: string) =>
+  value === 'batched' || value === 'fail-closed' ? value : wrong(`is '${value}': it must be batched or fail-closed`)
+const oidcNetworks = (value: string) =>
+  value === 'public' || value === 'private' || value === 'loopback'
+    ? value
+    : wrong(`is '${value}': it must be public, private or loopback`)
 const logLevel = (value: string) =>
   (LOG_LEVELS as readonly string[]).includes(value)
     ? (value as LogLevel)

@@ -1,14 +1,16 @@
 /** A server process with what it stands on: the data folder, PostgreSQL, certificates. `serve` and `up` call it. */
+import { readFile } from 'node:fs/promises'
 import {
   createLog,
   type EmbeddedPostgres,
   type Logger,
+  parseKeysFile,
   type ServerProcess,
   startPostgres,
   startServer,
 } from '@musterbook/server'
 import { AGENT } from './agent.ts'
-import type { Config } from './config.ts'
+import { type Config, ConfigError } from './config.ts'
 import { makeDataFolder, serverCertificate, writeEnvironment } from './data-folder.ts'
 import { rootKeys } from './root-key.ts'
 
@@ -25,6 +27,7 @@ export interface Serving extends AsyncDisposable {
 export async function serve(config: Config, signal: AbortSignal): Promise<Serving> {
   const log = createLog(config.logLevel)
   await makeDataFolder(config.data)
+  await checkOidcKeys(config.oidcKeysFile)
   const rootKey = await rootKeys(config)
   const [tls, postgres] = await Promise.all([
     serverCertificate(config.data, certificateNames(config)),
@@ -55,6 +58,8 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
         auditRetentionDays: config.auditRetentionDays,
         commandOutput: config.commandOutput,
         notificationWebhook: config.notificationWebhook,
+        oidcKeysFile: config.oidcKeysFile,
+        oidcNetworks: config.oidcNetworks,
         agentFile: AGENT,
       },
       log,
@@ -88,6 +93,18 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
       ? postgres.exited.then(() => 'PostgreSQL has ended; see postgres.log in the data folder')
       : new Promise(() => {}),
     [Symbol.asyncDispose]: stop,
+  }
+}
+
+/** Told at the start rather than when the first token comes. */
+async function checkOidcKeys(path: string | undefined): Promise<void> {
+  if (path === undefined) return
+  try {
+    parseKeysFile(await readFile(path, 'utf8'))
+  } catch (error) {
+    throw new ConfigError(
+      `--oidc-keys-file (MUSTERBOOK_OIDC_KEYS_FILE) ${path} cannot be used: ${error instanceof Error ? error.message : error}`,
+    )
   }
 }
 

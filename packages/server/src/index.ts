@@ -4,6 +4,7 @@ export {
   InstallationError,
   lintNodePolicy,
   type NodePolicyLint,
+  parseKeysFile,
   type RootCredentials,
 } from './capabilities/identity/index.ts'
 export { recordServiceEvent, type TrailReport, verifyTrail } from './capabilities/trail/index.ts'

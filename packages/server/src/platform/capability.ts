@@ -208,14 +208,18 @@ export interface Choices {
   maxActivationDays: number
   /** Minutes without a sign of life after which a node without a channel is shown as ConnectionLost. */
   connectionLostMinutes: number
-  /** Whether a call waits for its record: `fail-closed` does, and is refused where it cannot be recorded. */
-  audit: 'batched' | 'fail-closed'
-  /** Days for which records of calls are kept (CloudTrail: 90). */
-  auditRetentionDays: number
   /** Where output goes that a command asks to have in a bucket; undefined: such a command is refused. */
   commandOutput: OutputDestination | undefined
   /** Where notifications of commands are posted; undefined: a command that asks for them is refused. */
   notificationWebhook: string | undefined
+  /** Whether a call waits for its record: `fail-closed` does, and is refused where it cannot be recorded. */
+  audit: 'batched' | 'fail-closed'
+  /** Days for which records of calls are kept (CloudTrail: 90). */
+  auditRetentionDays: number
+  /** A file with the keys of OIDC issuers that are not asked over the network; undefined: all are. */
+  oidcKeysFile: string | undefined
+  /** Where OIDC issuers may lie: on the internet, also in the networks of a site, or also on this machine. */
+  oidcNetworks: 'public' | 'private' | 'loopback'
   /** Our agent as one file, which machines fetch when they are enrolled; none is served where it is undefined. */
   agentFile: string | undefined
 }
@@ -232,10 +236,12 @@ export const DEFAULT_CHOICES: Choices = {
   commandRetentionDays: 30,
   maxActivationDays: 30,
   connectionLostMinutes: 15,
-  audit: 'batched',
-  auditRetentionDays: 90,
   commandOutput: undefined,
   notificationWebhook: undefined,
+  audit: 'batched',
+  auditRetentionDays: 90,
+  oidcKeysFile: undefined,
+  oidcNetworks: 'public',
   agentFile: undefined,
 }
 

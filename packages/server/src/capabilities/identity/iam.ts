@@ -5,6 +5,7 @@ import { account } from './operations/account.ts'
 import { groups } from './operations/groups.ts'
 import { instanceProfiles } from './operations/instance-profiles.ts'
 import { mfa } from './operations/mfa.ts'
+import { oidcProviders } from './operations/oidc-providers.ts'
 import { owners } from './operations/owners.ts'
 import { policies } from './operations/policies.ts'
 import { roles } from './operations/roles.ts'
@@ -20,6 +21,7 @@ export const iam: ServiceOperations<'iam'> = {
   ...accessKeys,
   ...instanceProfiles,
   ...mfa,
+  ...oidcProviders,
   ...account,
   ...simulation,
 }

@@ -24,9 +24,11 @@ import { sealSessionToken } from './session-token.ts'
 import * as store from './store.ts'
 import { sts } from './sts.ts'
 import { IDENTITY_WAKE } from './wake.ts'
+import { assumeRoleWithWebIdentity } from './web-identity.ts'
 
 export { createAccount, InstallationError, openInstallation, type RootCredentials } from './accounts.ts'
 export { lintNodePolicy, type NodePolicyLint } from './node-roles.ts'
+export { parseKeysFile } from './oidc/issuer-keys.ts'
 
 export const identity: Capability = {
   name: 'identity',
@@ -44,6 +46,7 @@ export const identity: Capability = {
     const authorizer = createAuthorizer(principals, denials, host.nodeGrants)
     authorizers.set(host.sealer, authorizer)
     return {
+      operations: { sts: { AssumeRoleWithWebIdentity: assumeRoleWithWebIdentity(host) } },
       credentials,
       authorizer,
       observers: [uses.observe],

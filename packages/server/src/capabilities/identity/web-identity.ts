@@ -1,0 +1,130 @@
+/**
+ * AssumeRoleWithWebIdentity: a token of an OIDC issuer for the session of a role. Nobody signs this call; the token proves
+ * who asks, the account's provider says which issuer and clients count, the role's trust policy says who of them may.
+ */
+import type { Input, Output } from '../../contract/types.ts'
+import type { Host, Operation } from '../../platform/capability.ts'
+import type { Context } from '../../platform/context.ts'
+import { AwsError } from '../../platform/errors.ts'
+import { accessRequest } from './authorize.ts'
+import { issuerKeys } from './oidc/issuer-keys.ts'
+import { type Claims, peek, verify } from './oidc/token.ts'
+import { providerArn } from './operations/oidc-providers.ts'
+import { requestTags } from './permissions.ts'
+import { evaluate, noContextKeys, type Principal } from './policy/index.ts'
+import { compileTrust } from './principals.ts'
+import type { RoleRow } from './store/entities.ts'
+import { touchRole } from './store/entities.ts'
+import * as providers from './store/oidc.ts'
+import { assumedRoleUser, issue, packedSize, roleOf, roleSeconds, sessionPolicies } from './sts.ts'
+
+type Asked = Input<'AssumeRoleWithWebIdentity', 'sts'>
+
+export function assumeRoleWithWebIdentity(host: Host): Operation<Asked, Output<'AssumeRoleWithWebIdentity', 'sts'>> {
+  const keys = issuerKeys(host)
+
+  /** The claims of a token that an issuer of the role's account signed for one of its clients. */
+  async function claimsOf(context: Context, account: string, token: string) {
+    const { issuer, keyId } = peek(token)
+    const provider = await providers.findProvider(context.sql, account, issuer.replace(/\/$/, ''))
+    if (!provider)
+      throw new AwsError(
+        'InvalidIdentityTokenException',
+        `No OpenIDConnect provider found in your account for ${issuer.slice(0, 255)}`,
+      )
+    const set = await keys.of(issuer, keyId)
+    if (!set)
+      throw new AwsError(
+        'IDPCommunicationErrorException',
+        "Couldn't retrieve verification key from your identity provider, please reference AssumeRoleWithWebIdentity documentation for requirements",
+      )
+    const { clientIds } = provider
+    return { provider, claims: await verify(token, set, { issuer, clientIds, now: context.now() }) }
+  }
+
+  return {
+    authentication: 'anonymous',
+    authorize: () => ({ resources: [] }),
+    async handle(context, input) {
+      if (input.ProviderId !== undefined)
+        throw new AwsError(
+          'InvalidIdentityTokenException',
+          'ProviderId is for OAuth 2.0 access tokens, which are not taken.',
+        )
+      const role = await roleOf(context, input.RoleArn)
+      // The same words whether there is no such role or it does not trust the token: who asks is nobody yet.
+      if (!role) throw refused()
+      const { provider, claims } = await claimsOf(context, role.account, input.WebIdentityToken)
+      await checkTrust(context, input, role, provider, claims)
+      return answer(context, input, role, claims)
+    },
+  }
+}
+
+const refused = () => new AwsError('AccessDeniedException', 'Not authorized to perform sts:AssumeRoleWithWebIdentity')
+
+async function checkTrust(
+  context: Context,
+  input: Asked,
+  role: RoleRow,
+  provider: providers.ProviderRow,
+  claims: Claims,
+): Promise<void> {
+  const policies = { identity: [], resource: compileTrust(role) }
+  const principal: Principal = { type: 'webIdentity', provider: providerArn(provider) }
+  const tags = Object.entries(claims.tags).map(([Key, Value]) => ({ Key, Value }))
+  const keys = {
+    ...keysOf(claims, provider.url.replace(/^https?:\/\//, '')),
+    'sts:RoleSessionName': input.RoleSessionName,
+    'aws:FederatedProvider': providerArn(provider),
+    ...(claims.sourceIdentity === undefined ? {} : { 'sts:SourceIdentity': claims.sourceIdentity }),
+    ...(tags.length > 0 ? requestTags(tags) : {}),
+    ...(claims.transitiveTagKeys.length > 0 ? { 'sts:TransitiveTagKeys': claims.transitiveTagKeys } : {}),
+    ...Object.fromEntries(role.tags.map(({ Key, Value }) => [`aws:ResourceTag/${Key}`, Value])),
+  }
+  const actions = [
+    'sts:AssumeRoleWithWebIdentity',
+    ...(tags.length > 0 ? ['sts:TagSession'] : []),
+    ...(claims.sourceIdentity === undefined ? [] : ['sts:SetSourceIdentity']),
+  ]
+  for (const action of actions) {
+    const access = { action, resources: [input.RoleArn], keys }
+    const request = await accessRequest(noContextKeys, principal, access, context, policies)
+    if (evaluate(request, policies) !== 'allow') throw refused()
+  }
+}
+
+/** `<issuer without https://>:sub` and its siblings. */
+function keysOf({ subject, audience, original, amr }: Claims, name: string): Record<string, string | string[]> {
+  return {
+    [`${name}:sub`]: subject,
+    [`${name}:aud`]: audience,
+    ...(original === undefined ? {} : { [`${name}:oaud`]: original }),
+    ...(amr.length > 0 ? { [`${name}:amr`]: amr } : {}),
+  }
+}
+
+async function answer(context: Context, input: Asked, role: RoleRow, claims: Claims) {
+  const texts = await sessionPolicies(context, input.Policy, input.PolicyArns)
+  const Credentials = issue(context, roleSeconds(input, role), {
+    kind: 'role',
+    account: role.account,
+    roleId: role.id,
+    sessionName: input.RoleSessionName,
+    sourceIdentity: claims.sourceIdentity,
+    sessionPolicies: texts,
+    sessionTags: claims.tags,
+    transitiveTags: claims.transitiveTagKeys,
+    mfa: false,
+  })
+  await touchRole(context.sql, role.id, context.region, context.now())
+  return {
+    Credentials,
+    AssumedRoleUser: assumedRoleUser(role, input.RoleSessionName),
+    SubjectFromWebIdentityToken: claims.subject,
+    Audience: claims.audience,
+    Provider: claims.issuer,
+    PackedPolicySize: texts.length > 0 ? packedSize(texts) : undefined,
+    SourceIdentity: claims.sourceIdentity,
+  }
+}
