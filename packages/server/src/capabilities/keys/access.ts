@@ -50,6 +50,8 @@ interface Asked {
   /** Operations that change a key take no aliases. */
   aliases?: boolean
   role?: string
+  /** Only within the account of the key, whatever its policy says. */
+  own?: boolean
 }
 
 /**
@@ -59,6 +61,7 @@ interface Asked {
 export async function accessTo(context: Context, input: object, asked: Asked, use: Use): Promise<Access> {
   const name = readKeyName(context, asked.keyId)
   if (name.alias !== undefined && !asked.aliases) throw notFound(`Invalid keyId '${asked.keyId}'`)
+  if (asked.own && name.account !== context.account) throw hidden(context.caller, use.action, asked.keyId)
   try {
     const key = await findNamed(context, name)
     remember(input, asked.role ?? 'key', key)
@@ -83,18 +86,24 @@ export async function accessToBlob(
   const name = nameOfBlob(blob)
   if (!name) throw invalidCiphertext()
   const key = await findKey(context.sql, context.region, name.keyId)
-  if (!key)
-    throw new KeyError(
-      'AccessDeniedException',
-      'The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.',
-    )
+  if (!key) throw nowhere()
   remember(input, role, key)
-  return accessOf(context, key, use)
+  const access = await accessOf(context, key, use)
+  // Whether another account has such a key is not told to those who may not use it.
+  if (key.account !== context.account && (await refusalOf(context, { ...access, action: use.action })) !== undefined)
+    throw nowhere()
+  return access
 }
+
+const nowhere = () =>
+  new KeyError(
+    'AccessDeniedException',
+    'The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.',
+  )
 
 /** The permission to use a key that is known already, for an operation of KMS. */
 export async function accessOf(context: Context, key: KeyRow, use: Use): Promise<Access> {
-  checkTokens(context, use.grantTokens)
+  checkTokens(context, use.grantTokens, use.action)
   const grants = use.grantable === undefined ? [] : await grantsOf(context, key, use)
   return {
     ...plainAccess(context, key, use),

@@ -33,7 +33,7 @@ const onAlias = (context: Scope, action: string, alias: string): Access => ({
 export async function createAliasAccess(context: Context, input: Input<'CreateAlias', 'kms'>): Promise<Access[]> {
   checkAlias(input.AliasName, reservedName)
   const action = 'kms:CreateAlias'
-  const key = await accessTo(context, input, { keyId: input.TargetKeyId }, { action })
+  const key = await accessTo(context, input, { keyId: input.TargetKeyId, own: true }, { action })
   return [onAlias(context, action, input.AliasName), key]
 }
 
@@ -54,7 +54,7 @@ export async function updateAliasAccess(context: Context, input: Input<'UpdateAl
   return [
     onAlias(context, action, input.AliasName),
     await accessTo(context, input, { keyId: input.AliasName, aliases: true, role: 'before' }, { action }),
-    await accessTo(context, input, { keyId: input.TargetKeyId }, { action }),
+    await accessTo(context, input, { keyId: input.TargetKeyId, own: true }, { action }),
   ]
 }
 

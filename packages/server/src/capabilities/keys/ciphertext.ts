@@ -19,11 +19,18 @@ export interface KeyVersion {
 
 export const MATERIAL_BYTES = 32
 const FORMAT = 1
+/** What the database counts versions with. */
+const MAX_VERSION = 2 ** 31 - 1
 const NAME_BYTES = 1 + 16 + 4
 const SALT_BYTES = 32
 const TAG_BYTES = 16
 const KEY_BYTES = 32
 const NONCE_BYTES = 12
+
+/** Marks the length of a part that is not well-formed Unicode. */
+const NO_TEXT = 0x80000000
+const HALF_PAIR = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/
+const isWellFormed = (text: string): boolean => !HALF_PAIR.test(text)
 
 /** Pairs in the order of their names, each part with its length, so that no two contexts read the same. */
 function canonical(context: EncryptionContext): Buffer {
@@ -32,9 +39,11 @@ function canonical(context: EncryptionContext): Buffer {
     .flat()
   return Buffer.concat(
     parts.flatMap((part) => {
-      const bytes = Buffer.from(part)
+      // UTF-8 has no form for half a surrogate pair, and would make two contexts with one look the same.
+      const isText = isWellFormed(part)
+      const bytes = Buffer.from(part, isText ? 'utf8' : 'utf16le')
       const length = Buffer.alloc(4)
-      length.writeUInt32BE(bytes.length)
+      length.writeUInt32BE(isText ? bytes.length : bytes.length + NO_TEXT)
       return [length, bytes]
     }),
   )
@@ -69,7 +78,8 @@ export function nameOfBlob(blob: Uint8Array): KeyVersion | undefined {
   const bytes = Buffer.from(blob.buffer, blob.byteOffset, blob.byteLength)
   const hex = bytes.toString('hex', 1, 17)
   const keyId = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-')
-  return { keyId, version: bytes.readUInt32BE(17) }
+  const version = bytes.readUInt32BE(17)
+  return version >= 1 && version <= MAX_VERSION ? { keyId, version } : undefined
 }
 
 /** The plaintext, or undefined when blob, material and context do not belong together. */

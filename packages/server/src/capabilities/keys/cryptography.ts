@@ -14,9 +14,16 @@ import { type EncryptionAlgorithm, type KeyUsage, makeMaterial, specOf } from '.
 import type { KeyRow } from './store.ts'
 
 /** NotFoundException, DisabledException, KMSInvalidStateException, InvalidKeyUsageException. */
-function keyFor(input: object, operation: string, usage: KeyUsage, algorithm: string, role?: string): KeyRow {
+function keyFor(
+  { now }: Pick<Context, 'now'>,
+  input: object,
+  operation: string,
+  usage: KeyUsage,
+  algorithm: string,
+  role?: string,
+): KeyRow {
   const key = keyOf(input, role)
-  checkUsable(key)
+  checkUsable(key, now())
   if (key.usage !== usage)
     throw invalidUsage(`${keyArn(key)} key usage is ${key.usage} which is not valid for ${operation}.`)
   const { encryption = [], signing = [], mac = [] } = specOf(key.spec)
@@ -26,8 +33,8 @@ function keyFor(input: object, operation: string, usage: KeyUsage, algorithm: st
 }
 
 /** Data keys are made under symmetric keys alone. */
-const symmetricKey = (input: object, operation: string): KeyRow =>
-  keyFor(input, operation, 'ENCRYPT_DECRYPT', 'SYMMETRIC_DEFAULT')
+const symmetricKey = (context: Context, input: object, operation: string): KeyRow =>
+  keyFor(context, input, operation, 'ENCRYPT_DECRYPT', 'SYMMETRIC_DEFAULT')
 
 async function currentMaterial(context: Context, key: KeyRow): Promise<Buffer> {
   const material = await materialOf(context, key, key.currentVersion)
@@ -103,7 +110,7 @@ async function decryptWith(
 
 export async function encrypt(context: Context, input: Input<'Encrypt', 'kms'>): Promise<Output<'Encrypt', 'kms'>> {
   const algorithm = input.EncryptionAlgorithm ?? 'SYMMETRIC_DEFAULT'
-  const key = keyFor(input, 'Encrypt', 'ENCRYPT_DECRYPT', algorithm)
+  const key = keyFor(context, input, 'Encrypt', 'ENCRYPT_DECRYPT', algorithm)
   checkNoContext(key, input.EncryptionContext)
   stopAtDryRun(input)
   const blob = await encryptWith(context, key, algorithm, input.Plaintext, input.EncryptionContext)
@@ -117,7 +124,7 @@ function refuseRecipient(input: { Recipient?: unknown }): void {
 export async function decrypt(context: Context, input: Input<'Decrypt', 'kms'>): Promise<Output<'Decrypt', 'kms'>> {
   refuseRecipient(input)
   const algorithm = input.EncryptionAlgorithm ?? 'SYMMETRIC_DEFAULT'
-  const key = keyFor(input, 'Decrypt', 'ENCRYPT_DECRYPT', algorithm)
+  const key = keyFor(context, input, 'Decrypt', 'ENCRYPT_DECRYPT', algorithm)
   checkNoContext(key, input.EncryptionContext)
   const blob = input.CiphertextBlob ?? new Uint8Array()
   const { plaintext, version } = await decryptWith(context, key, algorithm, blob, input.EncryptionContext)
@@ -137,8 +144,8 @@ export async function reEncrypt(
 ): Promise<Output<'ReEncrypt', 'kms'>> {
   const from = input.SourceEncryptionAlgorithm ?? 'SYMMETRIC_DEFAULT'
   const to = input.DestinationEncryptionAlgorithm ?? 'SYMMETRIC_DEFAULT'
-  const source = keyFor(input, 'ReEncrypt', 'ENCRYPT_DECRYPT', from, 'source')
-  const destination = keyFor(input, 'ReEncrypt', 'ENCRYPT_DECRYPT', to)
+  const source = keyFor(context, input, 'ReEncrypt', 'ENCRYPT_DECRYPT', from, 'source')
+  const destination = keyFor(context, input, 'ReEncrypt', 'ENCRYPT_DECRYPT', to)
   checkNoContext(source, input.SourceEncryptionContext)
   checkNoContext(destination, input.DestinationEncryptionContext)
   const blob = input.CiphertextBlob ?? new Uint8Array()
@@ -185,7 +192,7 @@ interface DataKeyInput {
 }
 
 async function dataKey(context: Context, input: DataKeyInput, operation: string, plaintext: Buffer) {
-  const key = symmetricKey(input, operation)
+  const key = symmetricKey(context, input, operation)
   stopAtDryRun(input)
   const blob = await seal(context, key, plaintext, input.EncryptionContext)
   return { CiphertextBlob: blob, KeyId: keyArn(key), KeyMaterialId: materialId(key) }
@@ -211,7 +218,7 @@ async function dataKeyPair(
   input: DataKeyInput & { KeyPairSpec: Input<'GenerateDataKeyPair', 'kms'>['KeyPairSpec'] },
   operation: string,
 ) {
-  const key = symmetricKey(input, operation)
+  const key = symmetricKey(context, input, operation)
   const spec = specOf(input.KeyPairSpec)
   stopAtDryRun(input)
   const { secret, publicKey } = await makeMaterial(spec)
@@ -248,7 +255,7 @@ export async function generateMac(
   context: Context,
   input: Input<'GenerateMac', 'kms'>,
 ): Promise<Output<'GenerateMac', 'kms'>> {
-  const key = keyFor(input, 'GenerateMac', 'GENERATE_VERIFY_MAC', input.MacAlgorithm)
+  const key = keyFor(context, input, 'GenerateMac', 'GENERATE_VERIFY_MAC', input.MacAlgorithm)
   stopAtDryRun(input)
   const mac = await macOf(context, key, input.MacAlgorithm, input.Message)
   return { Mac: mac, MacAlgorithm: input.MacAlgorithm, KeyId: keyArn(key) }
@@ -258,7 +265,7 @@ export async function verifyMac(
   context: Context,
   input: Input<'VerifyMac', 'kms'>,
 ): Promise<Output<'VerifyMac', 'kms'>> {
-  const key = keyFor(input, 'VerifyMac', 'GENERATE_VERIFY_MAC', input.MacAlgorithm)
+  const key = keyFor(context, input, 'VerifyMac', 'GENERATE_VERIFY_MAC', input.MacAlgorithm)
   const mac = await macOf(context, key, input.MacAlgorithm, input.Message)
   if (mac.length !== input.Mac.length || !timingSafeEqual(mac, input.Mac)) throw new KeyError('KMSInvalidMacException')
   stopAtDryRun(input)
@@ -273,15 +280,15 @@ const messageOf = (input: Input<'Sign', 'kms'> | Input<'Verify', 'kms'>) => {
 }
 
 export async function sign(context: Context, input: Input<'Sign', 'kms'>): Promise<Output<'Sign', 'kms'>> {
-  const key = keyFor(input, 'Sign', 'SIGN_VERIFY', input.SigningAlgorithm)
+  const key = keyFor(context, input, 'Sign', 'SIGN_VERIFY', input.SigningAlgorithm)
   const message = messageOf(input)
   stopAtDryRun(input)
   const signature = signMessage(specOf(key.spec), await currentMaterial(context, key), message)
   return { KeyId: keyArn(key), Signature: signature, SigningAlgorithm: input.SigningAlgorithm }
 }
 
-export async function verify(_: Context, input: Input<'Verify', 'kms'>): Promise<Output<'Verify', 'kms'>> {
-  const key = keyFor(input, 'Verify', 'SIGN_VERIFY', input.SigningAlgorithm)
+export async function verify(context: Context, input: Input<'Verify', 'kms'>): Promise<Output<'Verify', 'kms'>> {
+  const key = keyFor(context, input, 'Verify', 'SIGN_VERIFY', input.SigningAlgorithm)
   const message = messageOf(input)
   if (!verifyMessage(specOf(key.spec), key.publicKey ?? Buffer.alloc(0), message, input.Signature))
     throw new KeyError('KMSInvalidSignatureException')
@@ -290,11 +297,11 @@ export async function verify(_: Context, input: Input<'Verify', 'kms'>): Promise
 }
 
 export async function getPublicKey(
-  _: Context,
+  context: Context,
   input: Input<'GetPublicKey', 'kms'>,
 ): Promise<Output<'GetPublicKey', 'kms'>> {
   const key = keyOf(input)
-  checkUsable(key)
+  checkUsable(key, context.now())
   if (!key.publicKey) throw unsupported(`${keyArn(key)} key spec is ${key.spec} which is not valid for GetPublicKey.`)
   const spec = specOf(key.spec)
   return {

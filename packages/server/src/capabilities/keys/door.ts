@@ -73,7 +73,7 @@ async function check(
     keys: { 'kms:EncryptionAlgorithm': 'SYMMETRIC_DEFAULT' },
     via: 'ssm',
   })
-  checkUsable(key)
+  checkUsable(key, context.now())
 }
 
 async function seal(

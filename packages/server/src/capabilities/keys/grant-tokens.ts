@@ -1,5 +1,6 @@
 /** Grant tokens: which grant of which key, sealed. Grants hold at once here, so that a token need only be genuine. */
 import type { Ground } from '../../platform/context.ts'
+import { validation } from '../../platform/errors.ts'
 import { KeyError } from './errors.ts'
 
 const PURPOSE = 'grant token'
@@ -20,6 +21,11 @@ export function readToken({ sealer }: Pick<Ground, 'sealer'>, token: string): Gr
   return JSON.parse(text.toString()) as GrantName
 }
 
-export function checkTokens(ground: Pick<Ground, 'sealer'>, tokens: string[] | undefined): void {
-  for (const token of tokens ?? []) readToken(ground, token)
+/** InvalidGrantTokenException; DescribeKey, which knows no such error, says ValidationException. */
+export function checkTokens(ground: Pick<Ground, 'sealer'>, tokens: string[] | undefined, action: string): void {
+  try {
+    for (const token of tokens ?? []) readToken(ground, token)
+  } catch (error) {
+    throw action === 'kms:DescribeKey' && error instanceof KeyError ? validation(error.message) : error
+  }
 }

@@ -13,6 +13,7 @@ import { makeToken, readToken } from './grant-tokens.ts'
 import { policyOf } from './key-policy.ts'
 import { page } from './listing.ts'
 import { checkUsable, findNamed, keyArn } from './resolve.ts'
+import { specOf } from './specs.ts'
 import * as store from './store.ts'
 
 const PRINCIPAL = /^arn:aws:(iam::\d{12}:(root|user\/.+|role\/.+)|sts::\d{12}:(assumed-role|federated-user)\/.+)$/
@@ -54,7 +55,7 @@ export function createGrantAccess(context: Context, input: Create): Promise<Acce
   )
 }
 
-function checkCreate(input: Create): string {
+function checkCreate(input: Create, key: store.KeyRow): string {
   const grantee = input.GranteePrincipal
   if (
     grantee === undefined ||
@@ -67,13 +68,31 @@ function checkCreate(input: Create): string {
       throw new KeyError('InvalidArnException', `${principal} is not a valid principal`)
   if (input.Constraints?.SourceArn !== undefined) throw validation('The constraint SourceArn is not supported here.')
   if (input.Operations.length === 0) throw validation('Operations must name at least one operation.')
+  const useless = input.Operations.find((operation) => !grantsMake(key, operation))
+  if (useless !== undefined)
+    throw validation(`The operation ${useless} in the grant cannot be done with a key of the spec ${key.spec}.`)
+  if (input.Constraints !== undefined && key.spec !== 'SYMMETRIC_DEFAULT')
+    throw validation('Grant constraints need an encryption context, which only symmetric encryption keys know.')
   return grantee
+}
+
+const OF_ANY_KEY = ['CreateGrant', 'RetireGrant', 'DescribeKey']
+
+/** Whether an operation can be done with a key of this kind at all. */
+function grantsMake(key: store.KeyRow, operation: string): boolean {
+  if (OF_ANY_KEY.includes(operation)) return true
+  if (operation === 'GetPublicKey') return ['rsa', 'ec', 'ed25519'].includes(specOf(key.spec).family)
+  if (key.usage === 'SIGN_VERIFY') return /^(Sign|Verify)$/.test(operation)
+  if (key.usage === 'GENERATE_VERIFY_MAC') return /^(Generate|Verify)Mac$/.test(operation)
+  return /^(Encrypt|Decrypt|ReEncrypt(From|To))$/.test(operation)
+    ? key.usage === 'ENCRYPT_DECRYPT'
+    : key.spec === 'SYMMETRIC_DEFAULT' && operation.startsWith('GenerateDataKey')
 }
 
 export const createGrant = (context: Context, input: Create): Promise<Output<'CreateGrant', 'kms'>> =>
   changing(context, input, async (inner, key) => {
-    checkUsable(key)
-    const grantee = checkCreate(input)
+    checkUsable(key, inner.now())
+    const grantee = checkCreate(input, key)
     stopAtDryRun(input)
     const grant: store.GrantRow = {
       account: key.account,

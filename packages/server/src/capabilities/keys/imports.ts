@@ -27,6 +27,8 @@ import * as store from './store.ts'
 const TOKEN_PURPOSE = 'import token'
 export const DIGEST_PURPOSE = 'imported key material digest'
 const TOKEN_MS = 24 * 3_600_000
+/** How long imported material may live unless it does not expire at all (AWS: 365 days). */
+const LONGEST_VALIDITY_MS = 365 * 24 * 3_600_000
 
 type Algorithm = Input<'GetParametersForImport', 'kms'>['WrappingAlgorithm']
 const ALGORITHMS: readonly Algorithm[] = [
@@ -134,7 +136,10 @@ function expiryOf(context: Context, input: Input<'ImportKeyMaterial', 'kms'>): D
   }
   if (input.ValidTo === undefined)
     throw validation('A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES')
-  if (input.ValidTo <= context.now()) throw validation('ValidTo must be in the future.')
+  const from = context.now().getTime()
+  if (input.ValidTo.getTime() <= from) throw validation('ValidTo must be in the future.')
+  if (input.ValidTo.getTime() > from + LONGEST_VALIDITY_MS)
+    throw validation('ValidTo must be at most 365 days in the future.')
   return input.ValidTo
 }
 

@@ -6,6 +6,8 @@ import { CLOUDTRAIL_KEY_ALIAS, keyArn } from './resolve.ts'
 import type { KeyRow } from './store.ts'
 
 export const POLICY_NAME = 'default'
+/** AWS's limit of a key policy. */
+const MAX_POLICY_BYTES = 32_768
 
 const rootOf = (account: string) => `arn:aws:iam::${account}:root`
 
@@ -82,13 +84,15 @@ export const policyOf = (key: KeyRow): string =>
   key.policy ??
   (key.aliases.includes(CLOUDTRAIL_KEY_ALIAS) ? defaultPolicy(key.account) : managedPolicy(key.account, key.region))
 
-/** MalformedPolicyDocumentException: unreadable, or one that locks its writer out. */
+/** MalformedPolicyDocumentException: unreadable, or one that locks its writer out. LimitExceededException. */
 export async function checkPolicy(
   context: Context,
   key: { account: string; region: string; keyId: string },
   text: string,
   bypassLockoutCheck: boolean | undefined,
 ): Promise<void> {
+  if (Buffer.byteLength(text) > MAX_POLICY_BYTES)
+    throw new KeyError('LimitExceededException', `A key policy may have ${MAX_POLICY_BYTES} bytes at most.`)
   const fault = resourcePolicyFault(text)
   if (fault !== undefined) throw new KeyError('MalformedPolicyDocumentException', fault)
   if (bypassLockoutCheck) return

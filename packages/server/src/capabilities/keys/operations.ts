@@ -19,7 +19,15 @@ type Keys = Use['keys']
 const manages =
   <I extends Keyed>(operation: string, keys?: (input: I) => Keys) =>
   (input: I, context: Context): Promise<Access> =>
-    accessTo(context, input, { keyId: input.KeyId }, { action: `kms:${operation}`, keys: keys?.(input) ?? {} })
+    accessTo(
+      context,
+      input,
+      { keyId: input.KeyId, own: !FROM_ELSEWHERE.has(operation) },
+      { action: `kms:${operation}`, keys: keys?.(input) ?? {} },
+    )
+
+/** What another account may do to manage a key whose policy lets it; of what uses a key, it may do everything. */
+const FROM_ELSEWHERE = new Set(['ListGrants', 'RevokeGrant', 'GetKeyRotationStatus'])
 
 /** Operations that use a key: by any of its names, also by a grant. */
 const uses =
@@ -97,6 +105,11 @@ async function reEncrypt(input: Input<'ReEncrypt', 'kms'>, context: Context): Pr
     grantTokens: input.GrantTokens,
     keys: { 'kms:EncryptionAlgorithm': input.SourceEncryptionAlgorithm ?? 'SYMMETRIC_DEFAULT' },
   }
+  if (
+    input.SourceKeyId === undefined &&
+    (input.SourceEncryptionAlgorithm ?? 'SYMMETRIC_DEFAULT') !== 'SYMMETRIC_DEFAULT'
+  )
+    throw validation('SourceKeyId is required to decrypt with an asymmetric key.')
   const source =
     input.SourceKeyId === undefined
       ? await accessToBlob(context, input, 'source', blob, from)
@@ -170,7 +183,7 @@ export const operations: ServiceOperations<'kms'> = {
     async authorize(input, context) {
       // The permission is on everything; the key is looked up for the handler.
       if (input.KeyId !== undefined)
-        await accessTo(context, input, { keyId: input.KeyId }, { action: 'kms:ListAliases' })
+        await accessTo(context, input, { keyId: input.KeyId, own: true }, { action: 'kms:ListAliases' })
       return anything('kms:ListAliases')
     },
     handle: aliases.listAliases,

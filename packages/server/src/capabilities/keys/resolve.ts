@@ -38,10 +38,11 @@ export interface KeyName extends Scope {
 
 /** What a text names, whether it exists or not. NotFoundException for what names nothing. */
 export function readKeyName(scope: Scope, asked: string): KeyName {
-  const [, region = scope.region, account = scope.account, rest = asked] = KEY_ARN.exec(asked) ?? []
+  const [, region = scope.region, account = scope.account, rest = `key/${asked}`] = KEY_ARN.exec(asked) ?? []
   if (region !== scope.region) throw notFound(`Invalid arn ${region}`)
-  if (rest.startsWith('alias/')) return { account, region, alias: rest }
-  const keyId = rest === asked ? rest : rest.replace(/^key\//, '')
+  const alias = asked.startsWith('alias/') ? asked : rest
+  if (alias.startsWith('alias/')) return { account, region, alias }
+  const keyId = rest.startsWith('key/') ? rest.slice('key/'.length) : ''
   if (!KEY_ID.test(keyId)) throw notFound(`Invalid keyId '${asked}'`)
   return { account, region, keyId }
 }
@@ -71,9 +72,10 @@ async function byAlias(context: Keyring, scope: Scope, alias: string): Promise<K
   return findAlias(own, alias)
 }
 
-/** DisabledException, KMSInvalidStateException. */
-export function checkUsable(key: KeyRow): void {
-  if (key.state === 'Enabled') return
+/** DisabledException, KMSInvalidStateException: also from the moment on at which imported material expires. */
+export function checkUsable(key: KeyRow, now: Date): void {
+  const hasExpired = key.materialExpiresAt !== null && key.materialExpiresAt <= now
+  if (key.state === 'Enabled' && !hasExpired) return
   if (key.state === 'Disabled') throw new KeyError('DisabledException', `${keyArn(key)} is disabled.`)
   throw invalidState(`${keyArn(key)} is pending ${key.state === 'PendingDeletion' ? 'deletion' : 'import'}.`)
 }

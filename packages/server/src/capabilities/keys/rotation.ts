@@ -33,7 +33,7 @@ export const enableKeyRotation = (
 ): Promise<Output<'EnableKeyRotation', 'kms'>> =>
   changing(context, input, async (inner, key) => {
     checkRotatable(key)
-    checkUsable(key)
+    checkUsable(key, inner.now())
     const days = input.RotationPeriodInDays ?? key.rotationDays ?? DEFAULT_PERIOD_DAYS
     await store.changeKey(inner.sql, key, {
       rotation_days: days,
@@ -48,7 +48,7 @@ export const disableKeyRotation = (
 ): Promise<Output<'DisableKeyRotation', 'kms'>> =>
   changing(context, input, async (inner, key) => {
     checkRotatable(key)
-    checkUsable(key)
+    checkUsable(key, inner.now())
     await store.changeKey(inner.sql, key, { rotation_days: null, rotate_at: null })
     return {}
   })
@@ -73,7 +73,7 @@ export const rotateKeyOnDemand = (
 ): Promise<Output<'RotateKeyOnDemand', 'kms'>> =>
   changing(context, input, async (inner, key) => {
     checkRotatable(key)
-    checkUsable(key)
+    checkUsable(key, inner.now())
     if ((await store.countRotations(inner.sql, key)) >= MAX_ON_DEMAND)
       throw new KeyError('LimitExceededException', `The on-demand rotation limit of ${MAX_ON_DEMAND} has been reached.`)
     await addVersion(inner, key, 'ON_DEMAND')
