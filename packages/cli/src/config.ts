@@ -213,6 +213,30 @@ export const SETTINGS = {
     fallback: '20000',
     commands: SERVER,
   },
+  maxRegistrationsPerMinute: {
+    flag: 'max-registrations-per-minute',
+    variable: 'MUSTERBOOK_MAX_REGISTRATIONS_PER_MINUTE',
+    value: 'number',
+    help: 'registrations of nodes, and other calls without a signature, of one address; 0: no limit',
+    fallback: '30000',
+    commands: SERVER,
+  },
+  maxFailedSignaturesPerMinute: {
+    flag: 'max-failed-signatures-per-minute',
+    variable: 'MUSTERBOOK_MAX_FAILED_SIGNATURES_PER_MINUTE',
+    value: 'number',
+    help: 'signatures of one address that may be refused before it has to wait; 0: no limit',
+    fallback: '6000',
+    commands: SERVER,
+  },
+  maxCallsPerSecond: {
+    flag: 'max-calls-per-second',
+    variable: 'MUSTERBOOK_MAX_CALLS_PER_SECOND',
+    value: 'number',
+    help: 'calls of one user, role session or node at one server process; 0: no limit',
+    fallback: '0',
+    commands: SERVER,
+  },
   maxStandardParameters: {
     flag: 'max-standard-parameters',
     variable: 'MUSTERBOOK_MAX_STANDARD_PARAMETERS',
@@ -438,6 +462,7 @@ export interface Config {
   rootKey: RootKeySettings
   rootCredentials: { accessKeyId: string; secretAccessKey: string } | undefined
   maxConnections: number
+  throttle: { unsignedPerMinute: number; failedSignaturesPerMinute: number; callsPerSecond: number }
   maxStandardParameters: number
   maxAdvancedParameters: number
   commandRetentionDays: number
@@ -495,6 +520,11 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
     }),
     rootCredentials: rootCredentials(read('rootAccessKeyId', accessKey), read('rootSecretAccessKey', secret)),
     maxConnections: read('maxConnections', count) ?? 20_000,
+    throttle: {
+      unsignedPerMinute: read('maxRegistrationsPerMinute', countOrNone) ?? 30_000,
+      failedSignaturesPerMinute: read('maxFailedSignaturesPerMinute', countOrNone) ?? 6_000,
+      callsPerSecond: read('maxCallsPerSecond', countOrNone) ?? 0,
+    },
     maxStandardParameters: read('maxStandardParameters', count) ?? 10_000,
     maxAdvancedParameters: read('maxAdvancedParameters', count) ?? 100_000,
     commandRetentionDays: read('commandRetentionDays', count) ?? 30,
@@ -617,6 +647,7 @@ const number = (value: string, from: number, to: number) =>
     : wrong(`is '${value}': it must be a number from ${from} to ${to}`)
 const port = (value: string) => number(value, 0, 65_535)
 const count = (value: string) => number(value, 1, 1_000_000_000)
+const countOrNone = (value: string) => number(value, 0, 1_000_000_000)
 /** Host names, wildcards of one label, and addresses: what a certificate can name. */
 const hostNames = (value: string) => {
   const names = value

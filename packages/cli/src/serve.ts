@@ -10,6 +10,7 @@ import {
   startServer,
 } from '@musterbook/server'
 import { AGENT } from './agent.ts'
+import { keepCertificate } from './certificate-renewal.ts'
 import { type Config, ConfigError } from './config.ts'
 import { makeDataFolder, serverCertificate, writeEnvironment } from './data-folder.ts'
 import { rootKeys } from './root-key.ts'
@@ -48,6 +49,7 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
       tlsPort: config.tlsPort,
       tls,
       maxConnections: config.maxConnections,
+      throttle: config.throttle,
       settings: {
         maxStandardParameters: config.maxStandardParameters,
         maxAdvancedParameters: config.maxAdvancedParameters,
@@ -69,7 +71,15 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
     throw error
   }
   const endpoint = `http://${bracketed(name)}:${server.listener.port}`
+  const renewal = keepCertificate({
+    folder: config.data,
+    names: certificateNames(config),
+    current: tls,
+    use: (certificate) => server.listener.useCertificate(certificate),
+    log,
+  })
   const stop = async () => {
+    renewal[Symbol.dispose]()
     await server[Symbol.asyncDispose]()
     await postgres?.stop()
   }

@@ -11,6 +11,7 @@ import type { Dispatch, Request } from './engines/gateway/dispatch.ts'
 import { openDoors } from './engines/gateway/doors.ts'
 import { type Limits, type Listener, listen } from './engines/gateway/listener.ts'
 import { createMetrics } from './engines/gateway/metrics.ts'
+import { DEFAULT_THROTTLE, type ThrottleLimits, throttled } from './engines/gateway/throttle.ts'
 import { startWork, type Work } from './engines/work/driver.ts'
 import type { Scope } from './platform/arn.ts'
 import { anonymous, type Caller } from './platform/caller.ts'
@@ -52,6 +53,8 @@ export interface ServerOptions {
   maxConnections: number
   /** What clients may send; for tests. */
   limits?: Partial<Limits>
+  /** How much one sender may ask. */
+  throttle?: Partial<ThrottleLimits>
   /** What is left out is as AWS has it. */
   settings?: Partial<Choices>
   log: Logger
@@ -131,7 +134,11 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   const metrics = createMetrics()
   const gate: Dispatch = {
     registry,
-    authenticator: createAuthenticator(one(running, 'credentials'), one(running, 'nodeKeys'), () => clock.now()),
+    authenticator: throttled(
+      createAuthenticator(one(running, 'credentials'), one(running, 'nodeKeys'), () => clock.now()),
+      { ...DEFAULT_THROTTLE, ...options.throttle },
+      () => clock.now().getTime(),
+    ),
     authorizer: one(running, 'authorizer'),
     metrics,
     observers: running.flatMap((part): Observer[] => part.observers ?? []),

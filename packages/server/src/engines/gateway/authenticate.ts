@@ -35,6 +35,8 @@ export interface SignedRequest {
   query: string
   headers: HeaderPairs
   body: Uint8Array
+  /** Who is counted with it; absent: nobody is. */
+  sourceIp?: string
 }
 
 export interface Authenticated {
@@ -47,6 +49,8 @@ export interface Authenticator {
   sigv4(request: SignedRequest, service: string): Promise<Authenticated>
   /** The RSA form that nodes sign with their own key. */
   nodeKey(request: SignedRequest, service: string): Promise<Authenticated>
+  /** Called for what needs no signature. */
+  unsigned(request: SignedRequest): void
 }
 
 const sha256 = (data: string | Uint8Array): string => hash('sha256', data, 'hex')
@@ -74,6 +78,8 @@ export function createAuthenticator(
   }
 
   return {
+    unsigned() {},
+
     async sigv4(request, service) {
       const { parsed, amzDate, token, payloadHash, presigned } = readSignature(request, service, now().getTime())
       const credential = await credentials.find(parsed.accessKeyId, token)

@@ -127,7 +127,10 @@ async function authenticate(
   service: string,
   kind: 'sigv4' | 'anonymous' | 'node-key',
 ): Promise<Authenticated> {
-  if (kind === 'anonymous') return { caller: anonymous, region: gate.region }
+  if (kind === 'anonymous') {
+    gate.authenticator.unsigned(request)
+    return { caller: anonymous, region: gate.region }
+  }
   return kind === 'node-key' ? gate.authenticator.nodeKey(request, service) : gate.authenticator.sigv4(request, service)
 }
 

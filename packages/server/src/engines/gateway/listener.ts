@@ -37,6 +37,15 @@ const LIMITS: Limits = {
 const READ_AWAY = 4
 /** Connections that are still open this long after the server was told to stop are cut. */
 const CLOSING_MS = 2_000
+/** Forward secrecy and authenticated encryption alone; of TLS 1.3 every suite has both. */
+const TLS = {
+  minVersion: 'TLSv1.2',
+  ciphers: [
+    'TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256',
+    'ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305',
+    'ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-CHACHA20-POLY1305',
+  ].join(':'),
+} as const
 const CONTENT_TYPE = 'application/x-amz-json-1.1'
 
 /** A request whose body has been read. */
@@ -106,7 +115,7 @@ export async function listen(options: ListenOptions, doors: Doors): Promise<List
   const tls =
     options.tlsPort === undefined
       ? undefined
-      : createTlsServer({ ...timing, ...options.tls, minVersion: 'TLSv1.2', handshakeTimeout: limits.headersMs })
+      : createTlsServer({ ...timing, ...options.tls, ...TLS, handshakeTimeout: limits.headersMs })
   const servers = tls ? [plain, tls] : [plain]
   /** Sockets that have become WebSockets: the server no longer knows them, and they keep it from closing. */
   const upgraded = new Set<Duplex>()
@@ -136,7 +145,7 @@ export async function listen(options: ListenOptions, doors: Doors): Promise<List
     return {
       port,
       tlsPort,
-      useCertificate: (certificate) => tls?.setSecureContext({ ...certificate, minVersion: 'TLSv1.2' }),
+      useCertificate: (certificate) => tls?.setSecureContext({ ...certificate, ...TLS }),
       [Symbol.asyncDispose]: closeAll,
     }
   } catch (error) {

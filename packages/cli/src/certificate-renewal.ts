@@ -1,0 +1,34 @@
+/**
+ * The server's certificate while the server runs: renewed a month before its end, and taken anew when its files change, for
+ * the connections from then on. `serve` starts it; the files are looked at every minute.
+ */
+import type { KeyAndCertificate, Logger } from '@musterbook/server'
+import { serverCertificate } from './data-folder.ts'
+
+const LOOK_EVERY_MS = 60_000
+
+export interface Renewal {
+  folder: string
+  names: string[]
+  current: KeyAndCertificate
+  use(certificate: KeyAndCertificate): void
+  log: Logger
+  everyMs?: number
+}
+
+export function keepCertificate({ folder, names, current, use, log, everyMs = LOOK_EVERY_MS }: Renewal): Disposable {
+  let used = current
+  const look = async () => {
+    const found = await serverCertificate(folder, names)
+    if (found.cert === used.cert && found.key === used.key) return
+    use(found)
+    used = found
+    log.info('the server has taken a new certificate')
+  }
+  const timer = setInterval(
+    () => void look().catch((error: unknown) => log.error({ err: error }, 'the certificate could not be looked at')),
+    everyMs,
+  )
+  timer.unref()
+  return { [Symbol.dispose]: () => clearInterval(timer) }
+}

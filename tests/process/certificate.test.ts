@@ -1,0 +1,79 @@
+/** The server's certificate changes under its open connections, and nobody restarts anything. */
+import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect, type TLSSocket } from 'node:tls'
+import { createLog, issueServerCertificate } from '@musterbook/server'
+import { eventually, startTestbed } from '@musterbook/testbed'
+import { expect, it } from 'vitest'
+import { keepCertificate } from '../../packages/cli/src/certificate-renewal.ts'
+import { serverCertificate } from '../../packages/cli/src/data-folder.ts'
+
+const NAMES = ['127.0.0.1']
+const DAY_MS = 86_400_000
+
+it('a certificate whose files change, or that nears its end, is replaced while the server runs', async () => {
+  await using bed = await startTestbed()
+  const folder = await mkdtemp(join(tmpdir(), 'musterbook-certificate-'))
+  try {
+    const first = await serverCertificate(folder, NAMES)
+    const { listener } = bed.server
+    listener.useCertificate(first)
+    const ca = await readFile(join(folder, 'ca.pem'), 'utf8')
+    const serialOf = (cert: string) => new X509Certificate(cert).serialNumber
+    const open = async (): Promise<TLSSocket> => {
+      const socket = connect({ host: '127.0.0.1', port: listener.tlsPort ?? 0, ca })
+      await once(socket, 'secureConnect')
+      return socket
+    }
+    const presented = async () => {
+      const socket = await open()
+      const { serialNumber } = socket.getPeerCertificate()
+      socket.destroy()
+      return serialNumber
+    }
+    using _kept = keepCertificate({
+      folder,
+      names: NAMES,
+      current: first,
+      use: (certificate) => listener.useCertificate(certificate),
+      log: createLog('silent'),
+      everyMs: 20,
+    })
+    expect(await presented()).toBe(serialOf(first.cert))
+    const before = await open() // a connection that stays
+
+    const authority = { cert: ca, key: await readFile(join(folder, 'ca.key'), 'utf8') }
+    const all = [...new X509Certificate(first.cert).subjectAltName!.matchAll(/(?:DNS|IP Address):([^,]+)/g)].map(
+      ([, name = '']) => (name === '0:0:0:0:0:0:0:1' ? '::1' : name),
+    )
+    const put = async (at: Date) => {
+      const issued = await issueServerCertificate(authority, all, at)
+      await writeFile(join(folder, 'server.key'), issued.key, { mode: 0o600 })
+      await writeFile(join(folder, 'server.pem'), issued.cert)
+      return serialOf(issued.cert)
+    }
+    await put(new Date())
+    const second = await eventually('the new files are served', async () => {
+      const serial = await presented()
+      return serial === serialOf(first.cert) ? undefined : serial
+    })
+
+    const old = await put(new Date(Date.now() - 380 * DAY_MS)) // 17 days are left to it
+    await eventually('one that nears its end is renewed', async () => {
+      const serial = await presented()
+      return serial !== second && serial !== old ? true : undefined
+    })
+    expect(new Date(new X509Certificate(await readFile(join(folder, 'server.pem'))).validTo).getTime()).toBeGreaterThan(
+      Date.now() + 300 * DAY_MS,
+    )
+    before.write('GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n')
+    const [answer] = await once(before, 'data')
+    expect(String(answer)).toMatch(/^HTTP\/1\.1 200/)
+    before.destroy()
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+})
