@@ -1,9 +1,9 @@
 /** Calls the control plane as any client does: signed, over the public door. */
 import { createHmac, hash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { millisToAmzDate, sign } from '@musterbook/wire'
 import { ConfigError } from './config.ts'
+import { readSecret } from './secret-file.ts'
 
 export interface Credentials {
   accessKeyId: string
@@ -108,11 +108,11 @@ function wordsOf(text: string): string {
 /** The endpoint and the root credentials, from the file that `serve` wrote. */
 export async function readEnvironment(data: string): Promise<{ endpoint: string; credentials: Credentials }> {
   const path = join(data, 'env')
-  const text = await readFile(path, 'utf8').catch(() => {
+  const text = await readSecret(path)
+  if (text === undefined)
     throw new ConfigError(
       `${path} cannot be read: start the control plane on this machine first, or name its data folder with --data`,
     )
-  })
   const value = (name: string) => new RegExp(`^export ${name}='([^']*)'$`, 'm').exec(text)?.[1] ?? ''
   return {
     endpoint: value('AWS_ENDPOINT_URL'),
