@@ -3,6 +3,7 @@
  * What has to be sealed again, capabilities declare as `sealed`.
  */
 import type { Capability, Host, Route, RouteAnswer } from '../../platform/capability.ts'
+import { pause } from '../../platform/clock.ts'
 import type { Context, Ground } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { InstallationError } from '../identity/index.ts'
@@ -41,9 +42,12 @@ export const rootKey = (others: readonly Capability[]): Capability => ({
   reconcilers: [keepRootKeys(others.flatMap(({ sealed = [] }) => sealed))],
   start: (host) => ({
     routes: routes(host),
-    close: () => store.deleteHolder(host.sql, host.processId).catch(() => {}),
+    close: () => Promise.race([store.deleteHolder(host.sql, host.processId).catch(() => {}), pause(LEAVE_MS)]),
   }),
 })
+
+/** A database that is away must not keep the process: without this the others wait a minute for it. */
+const LEAVE_MS = 1_000
 
 const PATH = /^\/v1\/root-key$/
 
