@@ -19,7 +19,8 @@ export const sealReason = ({ sealer, account }: Context, reason: Reason): string
 
 /** InvalidAuthorizationMessage: not sealed here, or for another account. */
 export function unsealReason({ sealer, account }: Context, message: string): Reason {
-  const opened = sealer.unseal(PURPOSE, Buffer.from(message, 'base64url'), account)
+  const bytes = Buffer.from(message, 'base64url')
+  const opened = bytes.toString('base64url') === message && sealer.unseal(PURPOSE, bytes, account)
   if (!opened) throw new AwsError('InvalidAuthorizationMessageException', 'The message could not be decoded.')
   return JSON.parse(opened.toString()) as Reason
 }

@@ -61,7 +61,10 @@ export function sealSessionToken(sealer: Sealer, statement: SessionStatement): s
 /** The statement, or undefined when the token is forged, damaged or belongs to another key id. */
 export function openSessionToken(sealer: Sealer, token: string, accessKeyId: string): SessionStatement | undefined {
   if (token.length > MAX_TOKEN_CHARACTERS) return undefined
-  const opened = sealer.unseal(PURPOSE, Buffer.from(token, 'base64'), accessKeyId)
+  const bytes = Buffer.from(token, 'base64')
+  // Decoding is lenient: another spelling of the same bytes is not what was handed out.
+  if (bytes.toString('base64') !== token) return undefined
+  const opened = sealer.unseal(PURPOSE, bytes, accessKeyId)
   if (!opened) return undefined
   return JSON.parse(inflateRawSync(opened, { maxOutputLength: MAX_STATEMENT_BYTES }).toString()) as SessionStatement
 }

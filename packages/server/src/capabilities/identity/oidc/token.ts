@@ -38,7 +38,9 @@ export function peek(token: string): { issuer: string; keyId: string | undefined
   try {
     const { iss } = decodeJwt(token)
     const { kid, alg } = decodeProtectedHeader(token)
-    if (typeof iss !== 'string' || !ALGORITHMS.includes(alg ?? '')) throw notJwt()
+    // Decoding is lenient: another spelling of the same bytes is not what was signed.
+    const isPlain = token.split('.').every((part) => Buffer.from(part, 'base64url').toString('base64url') === part)
+    if (!isPlain || typeof iss !== 'string' || !ALGORITHMS.includes(alg ?? '')) throw notJwt()
     return { issuer: iss, keyId: typeof kid === 'string' ? kid : undefined }
   } catch (error) {
     throw error instanceof AwsError ? error : notJwt()
