@@ -78,6 +78,8 @@ describe('a setting that is wrong is one line that names it', () => {
     ['an endpoint', ['agent', '--endpoint', 'http://a'], {}, ['--endpoint', 'https://']],
     ['half of a pair', ['serve', '--root-access-key-id', 'AKIA0123456789ABCDEF'], {}, ['ROOT_SECRET_ACCESS_KEY']],
     ['an unknown flag', ['serve', '--prot', '1'], {}, ['--prot', '--help']],
+    ['a file of OIDC keys', ['serve', '--oidc-keys-file', '/none'], {}, ['--oidc-keys-file', '/none']],
+    ['networks', ['serve', '--oidc-networks', 'all'], {}, ['--oidc-networks', 'loopback']],
     ['a flag without its value', ['serve', '--port'], {}, ['--port', 'value']],
     ['an unknown command', ['srve'], {}, ["'srve'", 'serve']],
     ['a flag of another command', ['migrate', '--port', '1'], {}, ['--port', "'migrate'"]],
