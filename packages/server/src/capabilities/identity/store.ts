@@ -145,10 +145,6 @@ export async function readPolicyText(sql: Sql, policyArn: string): Promise<strin
   return row?.document
 }
 
-export async function touchRole(sql: Sql, roleId: string, region: string, now: Date): Promise<void> {
-  await sql`update roles set last_used_at = ${now}, last_used_region = ${region} where role_id = ${roleId}`
-}
-
 /** The boundary of a user or a role; null: none, or no such principal. */
 export async function readBoundary(sql: Sql, ownerId: string): Promise<string | null> {
   const [row] = await sql<{ arn: string | null }[]>`

@@ -25,4 +25,4 @@ export {
 } from './explain.ts'
 export { MANAGED_POLICIES, type ManagedPolicy } from './managed-policies.ts'
 export { isMalformed, type MalformedPolicy, parsePolicy } from './parse.ts'
-export { type Principal, principalName } from './principal.ts'
+export type { Principal } from './principal.ts'
