@@ -14,7 +14,6 @@ import {
   type SsmDocument,
   type StepOutcome,
   type StepRun,
-  type StoredValue,
   settleStep,
   skippedByEarlier,
   ssmReferences,
@@ -44,6 +43,7 @@ import { readPlatform } from './platform.ts'
 import { PLUGIN_TABLE } from './plugins.ts'
 import { processIdentity } from './process-table.ts'
 import type { PluginRun, StepEnd } from './steps/step.ts'
+import { storedValues } from './stored-values.ts'
 import { createTransport, type Transport } from './transport.ts'
 
 /** How deep aws:runDocument may nest. */
@@ -249,26 +249,9 @@ async function planned(
   parameters: JsonObject,
   opened: 'by-server' | 'by-run-document',
 ): Promise<PlannedStep[]> {
-  const stored = await storedValues(context, ssmReferences(document, parameters))
+  const names = ssmReferences(document, parameters)
+  const stored = await storedValues((operation, input) => callFresh(context, operation, input), names)
   return planDocument(document, parameters, context.platform.type, { opened, stored })
-}
-
-/** GetParameters takes this many names. */
-const NAMES_PER_CALL = 10
-
-async function storedValues(context: Context, names: string[]): Promise<Map<string, StoredValue>> {
-  const found = new Map<string, StoredValue>()
-  for (let from = 0; from < names.length; from += NAMES_PER_CALL) {
-    const Names = names.slice(from, from + NAMES_PER_CALL)
-    const { Parameters: list } = await callFresh(context, 'GetParameters', { Names, WithDecryption: false })
-    for (const item of Array.isArray(list) ? list : []) {
-      const { Name: name, Type: type, Value: value, Selector: selector } = item as Record<string, unknown>
-      if (typeof name !== 'string' || typeof value !== 'string') continue
-      if (type !== 'String' && type !== 'StringList' && type !== 'SecureString') continue
-      found.set(name + (typeof selector === 'string' ? selector : ''), { type, value })
-    }
-  }
-  return found
 }
 
 /** The agent may have renewed them since this process began; a document may run for two days. */

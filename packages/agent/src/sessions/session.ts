@@ -1,7 +1,13 @@
 // One session from its first message to its last word: document, data channel, handshake, the program or port behind it,
 // and how it ended. Called by index.ts.
 
-import { DocumentError, type JsonObject as DocumentObject, parseDocument, planSession } from '@musterbook/document'
+import {
+  DocumentError,
+  type JsonObject as DocumentObject,
+  parseDocument,
+  planSession,
+  ssmReferences,
+} from '@musterbook/document'
 import {
   type InteractiveShell,
   type JsonObject,
@@ -9,7 +15,9 @@ import {
   type SigningCredentials,
   type TaskStatus,
 } from '@musterbook/wire'
+import { callSigned } from '../api.ts'
 import { type Log, reason } from '../log.ts'
+import { storedValues } from '../stored-values.ts'
 import type { Transport } from '../transport.ts'
 import { startCommand } from './command.ts'
 import { openDataChannel } from './data-channel.ts'
@@ -49,7 +57,7 @@ export async function runSession(
 ): Promise<SessionResult> {
   let plan: Plan
   try {
-    plan = readPlan(shell)
+    plan = await readPlan(shell, host)
   } catch (error) {
     return { status: 'Failed', output: reason(error) }
   }
@@ -168,10 +176,13 @@ export async function runSession(
 const needsHandshake = ({ sessionType, inputs }: Plan): boolean =>
   sessionType === 'Port' || sessionType === 'NonInteractiveCommands' || text(inputs.kmsKeyId) !== ''
 
-function readPlan(shell: InteractiveShell): Plan {
+/** `{{ ssm:… }}` is what the node itself may read, as with the official agent. */
+async function readPlan(shell: InteractiveShell, { transport, credentials }: SessionHost): Promise<Plan> {
   const document = parseDocument(JSON.stringify(shell.DocumentContent), 'JSON', 'Session')
   if (document.kind !== 'session') throw new DocumentError('InvalidDocument', 'That is not a session document.')
-  return planSession(document, shell.Parameters as DocumentObject)
+  const parameters = shell.Parameters as DocumentObject
+  const call = (operation: string, input: object) => callSigned(transport, credentials, operation, input)
+  return planSession(document, parameters, await storedValues(call, ssmReferences(document, parameters)))
 }
 
 function wishOf(plan: Plan, shell: InteractiveShell, host: SessionHost) {

@@ -4,9 +4,11 @@
  * hears nothing else). Whichever process carries the session is woken and tells the two ends.
  */
 import { buildChannelClosed, CONTROL_MESSAGE } from '@musterbook/wire'
+import { arn, nodeArn } from '../../platform/arn.ts'
 import type { Ground } from '../../platform/context.ts'
 import { uuid } from '../../platform/ids.ts'
 import { acknowledge, post, withdraw } from '../messaging/index.ts'
+import { recordServiceEvent, type ServiceEvent } from '../trail/index.ts'
 import type { ENDED } from './rules.ts'
 import * as store from './store.ts'
 
@@ -19,6 +21,8 @@ export interface Ending {
   details: string
   /** The node is the one that said so, and needs no telling. */
   byNode?: boolean
+  /** Payload that was carried, where the process that carries the session ends it. */
+  bytes?: { toNode: number; fromNode: number }
 }
 
 /** Under which a session's last message lies in its node's mailbox. */
@@ -35,9 +39,33 @@ export async function endSession(ground: Ground, sessionId: string, ending: Endi
     await acknowledge(inner, [session.letterId])
     if (!ending.byNode) await post(inner, farewell(session, now))
     inner.wake(SESSION_WAKE, sessionId)
+    await recordServiceEvent(inner, session, endEvent(session, ending, now))
     inner.log.info({ sessionId, nodeId: session.nodeId, owner: session.owner, status, details }, 'a session ended')
     return true
   })
+}
+
+/** What the audit tells of a session's end; its start is StartSession's own record. */
+function endEvent(session: store.SessionRow, { status, details, bytes }: Ending, endedAt: Date): ServiceEvent {
+  const { sessionId, nodeId, documentName, owner, startedAt, encrypted, destination } = session
+  return {
+    eventName: 'SessionEnded',
+    eventSource: 'ssm.amazonaws.com',
+    resources: [arn('ssm', session, `session/${sessionId}`), nodeArn(session, nodeId)],
+    serviceEventDetails: {
+      sessionId,
+      target: nodeId,
+      documentName,
+      owner,
+      status,
+      ...(details !== '' && { reason: details }),
+      startDate: startedAt.toISOString(),
+      durationSeconds: Math.round((endedAt.getTime() - startedAt.getTime()) / 1000),
+      ...(destination !== '' && { destination }),
+      ...(encrypted && { encrypted }),
+      ...(bytes && { bytesToNode: bytes.toNode, bytesFromNode: bytes.fromNode }),
+    },
+  }
 }
 
 function farewell({ account, region, nodeId, sessionId }: store.SessionRow, now: Date) {

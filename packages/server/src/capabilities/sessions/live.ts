@@ -128,7 +128,7 @@ export function holdSessions(host: Host): LiveSessions {
   function finish(live: Live, ending: Ending): void {
     const { sessionId } = live.session
     leave(live, ending)
-    inBackground(endSession(host, sessionId, ending), sessionId)
+    inBackground(endSession(host, sessionId, { ...ending, bytes: bytesOf(live) }), sessionId)
   }
 
   /** Tells both ends and forgets the session here. */
@@ -147,9 +147,9 @@ export function holdSessions(host: Host): LiveSessions {
     })
   }
 
-  function seal({ relay, recorder, session }: Live): void {
-    const bytes = { toNode: relay.bytesFrom('client'), fromNode: relay.bytesFrom('agent') }
-    if (recorder) inBackground(recorder.end(bytes), session.sessionId)
+  function seal(live: Live): void {
+    const { recorder, session } = live
+    if (recorder) inBackground(recorder.end(bytesOf(live)), session.sessionId)
   }
 
   function sweep(): void {
@@ -257,7 +257,7 @@ export function holdSessions(host: Host): LiveSessions {
         return
       }
       if (live) leave(live, ending)
-      await endSession(host, sessionId, ending)
+      await endSession(host, sessionId, live ? { ...ending, bytes: bytesOf(live) } : ending)
     },
     async [Symbol.asyncDispose]() {
       closing = true
@@ -274,6 +274,8 @@ export function holdSessions(host: Host): LiveSessions {
     },
   }
 }
+
+const bytesOf = ({ relay }: Live) => ({ toNode: relay.bytesFrom('client'), fromNode: relay.bytesFrom('agent') })
 
 /** A socket that is not read would never see its peer's half of the farewell. */
 function shut(socket: WebSocket, code: number, reason: string): void {

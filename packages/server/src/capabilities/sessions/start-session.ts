@@ -5,7 +5,7 @@
 import { DocumentError, resolveParameters, type SessionDocument } from '@musterbook/document'
 import { buildInteractiveShell, CONTROL_MESSAGE, type JsonObject } from '@musterbook/wire'
 import type { Input, Output } from '../../contract/types.ts'
-import { callerName } from '../../platform/caller.ts'
+import { type Caller, callerName } from '../../platform/caller.ts'
 import type { Access } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
@@ -31,6 +31,9 @@ export const PORT_ACTION = 'ssm:StartPortSession'
 /** The account's choice whether sessions are recorded. */
 const RECORDING_SETTING = '/musterbook/session-manager/recording'
 
+/** AWS's name of the tag of a user, a role or a session. */
+const RUN_AS_TAG = 'SSMSessionRunAs'
+
 /** Whether the permission on the document is asked for as well: true unless the request leaves the document out. */
 const DOCUMENT_CHECK = 'ssm:SessionDocumentAccessCheck'
 
@@ -41,14 +44,14 @@ const DOCUMENT_CHECK = 'ssm:SessionDocumentAccessCheck'
 export async function startAccess(input: Request, context: Context): Promise<Access[]> {
   const name = input.DocumentName ?? PREFERENCES_DOCUMENT
   const node = onNode(context, input.Target)
-  if (input.DocumentName === undefined) {
+  const found = await findDocument(context, name, undefined).catch(() => undefined) // refused later, in its own words
+  const isPort = found?.document.kind === 'session' && found.document.sessionType === 'Port'
+  if (input.DocumentName === undefined && !isPort) {
     const alone: Access = { ...node, keys: { [DOCUMENT_CHECK]: 'false' } }
     if ((await refusalOf(context, { ...alone, action: 'ssm:StartSession' })) === undefined) return [alone]
   }
   const checked = (access: Access): Access => ({ ...access, keys: { ...access.keys, [DOCUMENT_CHECK]: 'true' } })
   const document = await documentAccess(context, name)
-  const found = await findDocument(context, name, undefined).catch(() => undefined) // refused later, in its own words
-  const isPort = found?.document.kind === 'session' && found.document.sessionType === 'Port'
   const access = [checked(node), checked(document)]
   return isPort ? [...access, { ...document, action: PORT_ACTION }] : access
 }
@@ -85,7 +88,7 @@ export async function startSession(context: Context, input: Request): Promise<Ou
   }
   const token = await context.transaction(async (inner) => {
     await store.insertSession(inner.sql, session)
-    await post(inner, letter(session, content, parameters))
+    await post(inner, letter(session, content, parameters, runAsUser(context.caller)))
     return issueToken(inner, session.sessionId, 'client')
   })
   context.log.info(
@@ -123,14 +126,17 @@ function flattened(document: SessionDocument, given: Record<string, string[]>, n
 const destinationOf = ({ sessionType }: SessionDocument, { host, portNumber }: JsonObject): string =>
   sessionType === 'Port' ? `${typeof host === 'string' ? host : 'localhost'}:${portNumber}` : ''
 
-function letter(session: store.NewSession, content: JsonObject, parameters: JsonObject) {
+/** The operating system's user that a principal is tagged with; it counts where the document enables RunAs. */
+const runAsUser = (caller: Caller): string => ('tags' in caller && caller.tags[RUN_AS_TAG]) || ''
+
+function letter(session: store.NewSession, content: JsonObject, parameters: JsonObject, RunAsUser: string) {
   const { account, region, nodeId, sessionId, letterId } = session
   const payload = buildInteractiveShell({
     SessionId: sessionId,
     DocumentName: session.documentName,
     DocumentContent: content,
     Parameters: parameters,
-    RunAsUser: '',
+    RunAsUser,
     SessionOwner: session.owner,
   })
   return {
