@@ -39,6 +39,7 @@ const EXCEPTIONS = {
     'packages/cli/src/up.ts': 'hands the agent an environment without the secrets of the server',
     'packages/testbed/': 'hands an address on to the processes of test files',
     'packages/agent/src/executor-process.ts': 'a document runs in an environment made from that of the agent',
+    'packages/agent/src/thrift.ts': 'the number of file threads is only asked for there',
     'packages/agent/src/steps/': 'scripts inherit the environment of the agent, and programs are found on its PATH',
   },
   time: {
@@ -58,13 +59,14 @@ function findBreaches(root) {
   const code = paths.filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'))
   const texts = new Map(code.map((path) => [path, readFileSync(join(root, path), 'utf8')]))
   const ranks = capabilityRanks(texts.get(LIST) ?? '')
+  const doors = new Map(Object.keys(PACKAGES).map((name) => [name, doorsOf(root, name)]))
   const found = []
   for (const [path, text] of texts) {
     const tell = (index, message) => found.push(`${path}:${lineAt(text, index)}: ${message}`)
     const bare = mask(text)
     const test = path.endsWith('.test.ts')
     for (const [specifier, index] of imports(text, bare))
-      checkImport({ path, specifier, ranks, test }, (m) => tell(index, m))
+      checkImport({ path, specifier, ranks, test, doors }, (m) => tell(index, m))
     if (test) continue
     for (const law of LAWS)
       for (const match of bare.matchAll(law.finds)) if (law.covers(path)) tell(match.index, law.says)
@@ -75,7 +77,14 @@ function findBreaches(root) {
 
 // ── Imports ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-function checkImport({ path, specifier, ranks, test }, tell) {
+/** Under which names a package may be imported: its own, and what its package.json exports beside it. */
+function doorsOf(root, name) {
+  const file = join(root, 'packages', name, 'package.json')
+  const { exports = {} } = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {}
+  return new Set([`@musterbook/${name}`, ...Object.keys(exports).map((door) => join('@musterbook', name, door))])
+}
+
+function checkImport({ path, specifier, ranks, test, doors }, tell) {
   const from = path.split('/')[1]
   const named = /^@musterbook\/([^/]+)/.exec(specifier)?.[1]
   const target = specifier.startsWith('.') ? normalize(join(dirname(path), specifier)) : undefined
@@ -90,7 +99,7 @@ function checkImport({ path, specifier, ranks, test }, tell) {
     if (!allowed) tell(`the package ${from} has no floor: name what it may import in scripts/floors.mjs`)
     else if (!allowed.includes(to) && !(test && to === 'testbed'))
       tell(`${from} may not import ${to}: it does not stand below it`)
-    if (named !== undefined && specifier !== `@musterbook/${named}`) tell(`${to} is imported through its index.ts only`)
+    if (named !== undefined && !doors.get(named)?.has(specifier)) tell(`${to} is imported through its index.ts only`)
   }
   if (PURE.includes(from) && !test && specifier.startsWith('node:'))
     tell(`${from} is pure: it may not import ${specifier}`)
