@@ -101,11 +101,13 @@ export async function openLiveOutput(folder: DataFolder, send: SendMessage, log:
 
   async function pump(jobId: string, stream: Stream): Promise<void> {
     if (stream.sent > 0 && Date.now() - stream.sent < stream.patience) return
-    const bytes = await readFrom(stream.path, stream.next)
+    const { step, stream: name, next: start } = stream
+    const bytes = await readFrom(stream.path, start)
+    // Acknowledged while it was read: these bytes would go out as those that follow. The acknowledgement goes on itself.
+    if (stream.next !== start) return
     stream.drained = bytes.length === 0
     if (stream.drained) return
     if (stream.sent > 0) stream.patience = Math.min(stream.patience * 2, LONGEST_PATIENCE)
-    const { step, stream: name, next: start } = stream
     const chunk = buildOutputChunk({ jobId, step, stream: name, start, data: bytes.toString('base64') })
     if (send(OUTPUT_MESSAGE.output, randomUUID(), chunk)) stream.sent = Date.now()
   }
