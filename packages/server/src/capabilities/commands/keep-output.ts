@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { millisToAmzDate, sign, UNSIGNED_PAYLOAD } from '@musterbook/wire'
 import type { OutputDestination, Reconciler } from '../../platform/capability.ts'
 import type { WorkContext } from '../../platform/context.ts'
+import { keepReported } from './output.ts'
 import { addressOf, placeOf } from './output-places.ts'
 import * as store from './store.ts'
 import { COMMANDS_WAKE } from './wake.ts'
@@ -47,7 +48,7 @@ export const keepOutput: Reconciler = {
 }
 
 async function keep(work: WorkContext, destination: OutputDestination, invocation: store.ToKeep): Promise<void> {
-  await store.keepReported(work.sql, invocation, work.now(), work.now())
+  await keepReported(work, invocation, work.now())
   for (const { step, stream, size } of await store.listStreams(work.sql, invocation)) {
     const address = addressOf(destination, placeOf(invocation.output, invocation, step, stream))
     const bytes = () => streamOf(work, invocation, step, stream, size)

@@ -18,7 +18,7 @@ import {
   parseOutputChunk,
 } from '@musterbook/wire'
 import type { Host, NodeMessageHandler, Route } from '../../platform/capability.ts'
-import type { Context } from '../../platform/context.ts'
+import type { Context, Ground } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
 import { isCommandId } from './rules.ts'
 import * as store from './store.ts'
@@ -116,7 +116,7 @@ async function stream(
       // The state first: so no output that came before the end is missed.
       const state = await store.readState(context.sql, key)
       if (!state) return
-      await store.keepReported(context.sql, key, new Date(context.now().getTime() - REPORTED_AFTER_MS), context.now())
+      await keepReported(context, key, new Date(context.now().getTime() - REPORTED_AFTER_MS))
       const chunks = await store.readOutput(context.sql, key, position, CHUNKS_AT_ONCE)
       const words = JSON.stringify({ Status: state.status, StatusDetails: state.statusDetails })
       if (words !== shown) await say(`event: status\ndata: ${words}\n\n`)
@@ -137,6 +137,12 @@ async function stream(
       changed.forget()
     }
   }
+}
+
+/** Where an agent sends no output itself, what it reported of its steps is their output. */
+export async function keepReported(ground: Ground, key: store.InvocationKey, endedBefore: Date): Promise<void> {
+  if (await store.hasUnkept(ground.sql, key))
+    await ground.transaction(({ sql }) => store.keepReported(sql, key, endedBefore, ground.now()))
 }
 
 /** Listens from now on, so that nothing is missed while the database is asked. */

@@ -624,9 +624,13 @@ export async function hasUnkept(sql: Sql, key: InvocationKey): Promise<boolean> 
 
 /**
  * Keeps what was reported of steps that ended before `endedBefore` as their output, where the agent sent none: without
- * the mark of truncation, so that what it may still send goes on behind it.
+ * the mark of truncation, so that what it may still send goes on behind it. In a transaction: like every chunk it takes the
+ * invocation's row first, since positions of what is written side by side would overlap.
  */
 export async function keepReported(sql: Sql, key: InvocationKey, endedBefore: Date, now: Date): Promise<void> {
+  await sql`
+    select 1 from command_invocations where command_id = ${key.commandId} and node_id = ${key.nodeId}
+    for no key update`
   await sql`
     insert into command_output (command_id, node_id, position, step, stream, start, bytes, received_at)
     select ${key.commandId}::uuid, ${key.nodeId}, coalesce((select max(position + length(bytes)) from command_output
