@@ -2,7 +2,9 @@
 import { chmod, mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
+import { build, stop } from 'esbuild'
+
+export { stop as endBuilder }
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const shared = {

@@ -4,7 +4,11 @@ import { ensureDependencies } from './setup.mjs'
 import { isBuilt } from './sources.mjs'
 
 ensureDependencies()
-if (!isBuilt()) await (await import('./build.mjs')).buildAll()
+if (!isBuilt()) {
+  const { buildAll, endBuilder } = await import('./build.mjs')
+  await buildAll()
+  await endBuilder() // its process would live as long as the server does
+}
 
 const program = fileURLToPath(new URL('../dist/musterbook.js', import.meta.url))
 process.argv = [process.execPath, program, 'up', ...process.argv.slice(2)]

@@ -15,7 +15,7 @@ export interface Credentials {
 const sha256 = (data: string | Uint8Array) => hash('sha256', data, 'hex')
 const hmac = (key: Uint8Array | string, data: string) => createHmac('sha256', key).update(data).digest()
 
-/** One operation of Systems Manager. Throws an Error with AWS's words. */
+/** One operation of Systems Manager. Throws ConfigError with AWS's words. */
 export function call<Answer>(
   endpoint: string,
   region: string,
@@ -45,7 +45,7 @@ export function callKms<Answer>(
   return signedPost({ endpoint, region, credentials, path: '/', name: operation, headers, service: 'kms' }, input)
 }
 
-/** A route of the control plane's own. Throws an Error with its words. */
+/** A route of the control plane's own. Throws ConfigError with its words. */
 export function post<Answer>(
   endpoint: string,
   region: string,
@@ -89,7 +89,7 @@ async function signedPost<Answer>(question: Question, input: object): Promise<An
   const answer = await fetch(url, { method: 'POST', headers: [...headers.slice(1), ...added], body })
   const text = await answer.text()
   if (answer.ok) return JSON.parse(text) as Answer
-  throw new Error(`${name} was refused: ${wordsOf(text)}`)
+  throw new ConfigError(`${name} was refused: ${wordsOf(text)}`)
 }
 
 /** Operations refuse in JSON, routes in XML. */

@@ -3,7 +3,7 @@ import { createHash, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { post, readEnvironment } from './client.ts'
-import { type Config, ConfigError } from './config.ts'
+import { type Config, ConfigError, DEFAULT_NODE_ENDPOINT } from './config.ts'
 
 export async function enroll(config: Config): Promise<string> {
   const { endpoint, credentials } = await readEnvironment(config.data)
@@ -15,8 +15,21 @@ export async function enroll(config: Config): Promise<string> {
   process.stderr.write(
     `Good for ${Count === 1 ? 'one machine' : `${Count} machines`} within ${life}; --undo at its end undoes it: | sh -s -- --undo\n`,
   )
-  const url = `${config.endpoint}/enroll/${Token}`
+  const nodeEndpoint = await nodeEndpointOf(config)
+  if (/^(127\.|localhost$|\[::1\]$)/.test(new URL(nodeEndpoint).hostname))
+    process.stderr.write(
+      `For this machine only: ${nodeEndpoint} leads any other to itself. Name the address that it reaches with --endpoint\n`,
+    )
+  const url = `${nodeEndpoint}/enroll/${Token}`
   return `curl -fsSL ${await trust(config)} ${url} | sh\n`
+}
+
+/** Where machines are to dial: as was said, otherwise as this machine's own agent dials. */
+async function nodeEndpointOf({ endpoint, data }: Config): Promise<string> {
+  if (endpoint !== DEFAULT_NODE_ENDPOINT) return endpoint
+  const text = await readFile(join(data, 'agent', 'settings.json'), 'utf8').catch(() => '{}')
+  const { endpoint: own } = JSON.parse(text) as { endpoint?: string }
+  return own ?? endpoint
 }
 
 /**

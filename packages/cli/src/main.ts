@@ -95,12 +95,13 @@ function explain(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const forPeople = ['ConfigError', 'PostgresStartError', 'ListenError', 'InstallationError', 'MigrationError']
   if (forPeople.includes(error.constructor.name) || forPeople.includes(error.name)) return error.message
-  const code = (error as NodeJS.ErrnoException).code
+  const cause = error.cause instanceof Error ? error.cause : error // fetch hides why behind 'fetch failed'
+  const code = (cause as NodeJS.ErrnoException).code
   // Classes 28 and 3D: who may connect, and to which database. 42501: what its user may do there.
   if (error.name === 'PostgresError' && /^(28|3D|42501)/.test(code ?? ''))
     return `PostgreSQL refuses (${error.message}): check the user, password and database in DATABASE_URL`
   if (code !== undefined && UNREACHABLE.has(code))
-    return `the database or the server does not answer (${error.message}): check DATABASE_URL or --endpoint`
+    return `the database or the server does not answer (${cause.message || code}): check DATABASE_URL or --endpoint`
   return error.stack ?? error.message
 }
 

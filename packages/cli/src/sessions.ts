@@ -102,7 +102,9 @@ async function readAccess(values: Values): Promise<Access> {
     throw new ConfigError(
       `no control plane is known: name its data folder with --data, or set AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
     )
-  const ca = values.ca ?? env.SSL_CERT_FILE ?? join(data, 'ca.pem')
+  // Many machines have SSL_CERT_FILE set to the authorities of their company: ours counts beside them.
+  const files = values.ca ? [values.ca] : [join(data, 'ca.pem'), ...(env.SSL_CERT_FILE ? [env.SSL_CERT_FILE] : [])]
+  const trusted = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')))
   return {
     endpoint,
     region: values.region ?? env.AWS_REGION ?? env.AWS_DEFAULT_REGION ?? own('AWS_REGION') ?? 'us-east-1',
@@ -112,7 +114,7 @@ async function readAccess(values: Values): Promise<Access> {
       secretAccessKey,
       sessionToken: env.AWS_ACCESS_KEY_ID ? env.AWS_SESSION_TOKEN : undefined,
     },
-    ca: await readFile(ca, 'utf8').catch(() => undefined),
+    ca: trusted.join('\n').trim() || undefined,
   }
 }
 
