@@ -32,6 +32,16 @@ export const pause = (milliseconds: number, signal?: AbortSignal): Promise<void>
     throw signal?.aborted ? signal.reason : error
   })
 
+/** Waits for the work, but not longer: it goes on by itself. For ends, which nobody may hold up. */
+export async function atMost(milliseconds: number, work: Promise<unknown>): Promise<void> {
+  const done = new AbortController()
+  try {
+    await Promise.race([work, pause(milliseconds, done.signal)])
+  } finally {
+    done.abort()
+  }
+}
+
 export interface MovableClock extends Clock {
   /** Moves the clock forward; timers that become due fire before this returns. */
   advance(milliseconds: number): void

@@ -3,7 +3,7 @@
  * What has to be sealed again, capabilities declare as `sealed`.
  */
 import type { Capability, Host, Route, RouteAnswer } from '../../platform/capability.ts'
-import { pause } from '../../platform/clock.ts'
+import { atMost } from '../../platform/clock.ts'
 import type { Context, Ground } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { InstallationError } from '../identity/index.ts'
@@ -42,7 +42,11 @@ export const rootKey = (others: readonly Capability[]): Capability => ({
   reconcilers: [keepRootKeys(others.flatMap(({ sealed = [] }) => sealed))],
   start: (host) => ({
     routes: routes(host),
-    close: () => Promise.race([store.deleteHolder(host.sql, host.processId).catch(() => {}), pause(LEAVE_MS)]),
+    close: () =>
+      atMost(
+        LEAVE_MS,
+        store.deleteHolder(host.sql, host.processId).catch(() => {}),
+      ),
   }),
 })
 

@@ -3,7 +3,8 @@
  * the contents of calls, kept apart. Other capabilities record what they do by themselves through `recordServiceEvent`.
  */
 import { arn } from '../../platform/arn.ts'
-import type { Capability, Route } from '../../platform/capability.ts'
+import type { Capability, Host, Route } from '../../platform/capability.ts'
+import { atMost } from '../../platform/clock.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { createAuditor } from './auditor.ts'
 import { keepContents, openContent } from './contents.ts'
@@ -13,7 +14,7 @@ import { takeIn, trimOld, writers } from './reconcile.ts'
 import { beginRoll } from './roll.ts'
 import { sealed } from './sealed.ts'
 import * as store from './store.ts'
-import { openWriter } from './writer.ts'
+import { openWriter, type Writer } from './writer.ts'
 
 export type { ServiceEvent } from './event.ts'
 export { recordServiceEvent } from './service-events.ts'
@@ -34,6 +35,14 @@ const contentRoute: Route = {
       throw new AwsError('ResourceNotFoundException', `No content is kept of event ${eventId}.`)
     return { status: 200, contentType: 'application/json', body: JSON.stringify(content) }
   },
+}
+
+/** What waits is written as long as the database takes it; one that is away must not keep the process for ever. */
+const LEAVE_MS = 5_000
+
+async function leave(host: Host, writer: Writer): Promise<void> {
+  await writer[Symbol.asyncDispose]()
+  await store.deleteProcess(host.sql, host.processId).catch(() => {})
 }
 
 export const trail: Capability = {
@@ -60,10 +69,7 @@ export const trail: Capability = {
           },
         },
       },
-      async close() {
-        await writer[Symbol.asyncDispose]()
-        await store.deleteProcess(host.sql, host.processId).catch(() => {})
-      },
+      close: () => atMost(LEAVE_MS, leave(host, writer)),
     }
   },
 }

@@ -4,12 +4,14 @@
  */
 
 import type { Reconciler } from '../../platform/capability.ts'
-import type { Clock } from '../../platform/clock.ts'
+import { atMost, type Clock } from '../../platform/clock.ts'
 import type { WorkContext } from '../../platform/context.ts'
 import type { Logger } from '../../platform/log.ts'
 
 const FIRST_RETRY_MS = 200
 const LONGEST_RETRY_MS = 30_000
+/** A pass that waits for a database that is away is left behind: what it had begun is found again in the database. */
+const LEAVE_MS = 5_000
 
 export interface Work extends AsyncDisposable {
   /** Runs everything once and resolves when nothing is left to do: what a test does after moving the clock. */
@@ -83,7 +85,7 @@ function startLoop({ clock, log, context, onWake }: WorkSource, reconciler: Reco
       closed = true
       timer?.[Symbol.dispose]()
       for (const subscription of subscriptions) subscription[Symbol.dispose]()
-      await running
+      if (running) await atMost(LEAVE_MS, running)
     },
   }
 }
