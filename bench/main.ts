@@ -8,8 +8,10 @@ interface Bench {
 const BENCHES: Record<string, () => Promise<Bench>> = {
   parameters: () => import('./parameters.ts'),
   'fan-out': () => import('./fan-out.ts'),
+  fleet: () => import('./fleet.ts'),
   start: () => import('./start.ts'),
   policy: () => import('./policy.ts'),
+  sessions: () => import('./sessions.ts'),
 }
 
 const [name = '', repository = ''] = process.argv.slice(2)

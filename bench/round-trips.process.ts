@@ -9,7 +9,7 @@ import { answerQuestions } from './child.process.ts'
 
 export type RoundTripsQuestion =
   | { kind: 'listen'; key: string; cert: string }
-  | { kind: 'connect'; port: number; ca: string; count: number }
+  | { kind: 'connect'; port: number; ca: string; count: number; width?: number }
   | { kind: 'round' }
   | { kind: 'close' }
 
@@ -28,7 +28,12 @@ answerQuestions<RoundTripsQuestion>(async (question) => {
     case 'listen':
       return listen(question.key, question.cert)
     case 'connect':
-      for (let index = 0; index < question.count; index++) opened.push(await connect(question.port, question.ca))
+      await Promise.all(
+        Array.from({ length: question.width ?? 1 }, async (_, lane) => {
+          for (let index = lane; index < question.count; index += question.width ?? 1)
+            opened.push(await connect(question.port, question.ca))
+        }),
+      )
       return opened.length
     case 'round':
       return round()

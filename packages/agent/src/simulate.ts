@@ -73,9 +73,12 @@ export interface SimulationCounts {
   acknowledged: number
 }
 
+/** Nodes that are being registered or connected at once. */
+const CONCURRENCY = 32
+
 /** Connects all nodes and resolves when every control channel is open; a channel that breaks later opens again. */
 export async function simulateNodes(options: SimulateOptions): Promise<SimulatedNodes> {
-  const concurrency = options.concurrency ?? 32
+  const concurrency = options.concurrency ?? CONCURRENCY
   const { endpoint, region, ca } = options
   const transport = createTransport({ endpoint, region, ca, maxSockets: concurrency })
   const counts: SimulationCounts = { open: 0, reopened: 0, commands: 0, cancels: 0, acknowledged: 0 }
@@ -85,7 +88,7 @@ export async function simulateNodes(options: SimulateOptions): Promise<Simulated
     counts.acknowledged += 1
     for (const waiter of waiters) if (counts.acknowledged >= waiter.commands) waiter.resolve()
   }
-  const nodes = options.nodes ?? (await registerNodes(transport, options, concurrency))
+  const nodes = options.nodes ?? (await registerOver(transport, options, concurrency))
   const stdout = options.stdout ?? 'simulated\n'
   await inParallel(nodes, concurrency, async (node) => {
     if (options.reportHealth !== false) {
@@ -109,7 +112,18 @@ export async function simulateNodes(options: SimulateOptions): Promise<Simulated
   }
 }
 
-async function registerNodes(
+/** Registers `count` nodes with the activation without connecting them, to be given to `simulateNodes` as `nodes`. */
+export async function registerNodes(options: SimulateOptions): Promise<PreparedNode[]> {
+  const concurrency = options.concurrency ?? CONCURRENCY
+  const transport = createTransport({ ...options, maxSockets: concurrency })
+  try {
+    return await registerOver(transport, options, concurrency)
+  } finally {
+    transport.close()
+  }
+}
+
+async function registerOver(
   transport: Transport,
   options: SimulateOptions,
   concurrency: number,
