@@ -35,10 +35,20 @@ async function advanceOne(work: WorkContext): Promise<boolean> {
   const now = work.now()
   const command = await store.lockDueCommand(work.sql, now)
   if (!command) return false
-  const cancelDue = await cancel(work, command, now)
-  await expire(work, command, now)
-  const delayDue = await delay(work, command, now)
-  let counts = countsOf(await store.countInvocations(work.sql, command.commandId))
+  // Every batch of replies ends up here: with 10,000 nodes, what need not be asked is most of what could be.
+  const read = () => store.countInvocations(work.sql, command.commandId)
+  let rows = await read()
+  const isCancelling = rows.some((row) => row.cancelling)
+  const cancelDue = isCancelling ? await cancel(work, command, now) : undefined
+  const isLate = now >= command.deliverBy
+  if (isLate) await expire(work, command, now)
+  const waitingSince = firstWaiting(rows)
+  const isDelayed = waitingSince !== undefined && waitingSince <= after(now, -DELAYED_AFTER_SECONDS)
+  if (isDelayed) await store.delayInvocations(work.sql, command.commandId, after(now, -DELAYED_AFTER_SECONDS))
+  if (isCancelling || isLate || isDelayed) rows = await read()
+  const stillWaiting = firstWaiting(rows)
+  const delayDue = stillWaiting && after(stillWaiting, DELAYED_AFTER_SECONDS)
+  let counts = countsOf(rows)
   if (counts.waiting > 0 && errorsOf(counts) > command.errorsAllowed) {
     await store.endInvocations(
       work.sql,
@@ -59,11 +69,17 @@ async function advanceOne(work: WorkContext): Promise<boolean> {
     work,
     command,
     { ...counts, waiting: counts.waiting - released, underWay: counts.underWay + released },
-    [cancelDue, released > 0 ? after(now, DELAYED_AFTER_SECONDS) : delayDue],
+    [cancelDue, delayDue, released > 0 ? after(now, DELAYED_AFTER_SECONDS) : undefined],
     now,
   )
   if (command.notifies) await noteChanges(work, command.commandId, now)
   return true
+}
+
+/** Since when the first of those waits that lie in a mailbox and have not reached their node. */
+function firstWaiting(rows: store.StateRow[]): Date | undefined {
+  const waiting = rows.filter((row) => !row.final && row.statusDetails === 'Pending' && row.firstReleased !== null)
+  return waiting.flatMap(({ firstReleased }) => firstReleased ?? []).sort((a, b) => a.getTime() - b.getTime())[0]
 }
 
 function countsOf(rows: store.StateRow[]): Counts {
@@ -139,12 +155,6 @@ export async function tellToCancel(
 }
 
 const after = (moment: Date, seconds: number): Date => new Date(moment.getTime() + seconds * 1000)
-
-/** Returns when the next one will be Delayed. */
-async function delay(work: WorkContext, command: store.DueCommand, now: Date): Promise<Date | undefined> {
-  const next = await store.delayInvocations(work.sql, command.commandId, after(now, -DELAYED_AFTER_SECONDS))
-  return next && after(next, DELAYED_AFTER_SECONDS)
-}
 
 async function expire(work: WorkContext, command: store.DueCommand, now: Date): Promise<void> {
   // A node that was told to cancel and has not said how it ended: that it was cancelled is all that is known.

@@ -106,12 +106,15 @@ export interface StateRow {
   released: boolean
   cancelling: boolean
   count: number
+  /** When the first of them was put into a mailbox. */
+  firstReleased: Date | null
 }
 
 export async function countInvocations(sql: Sql, commandId: string): Promise<StateRow[]> {
   return sql<StateRow[]>`
     select status_details as "statusDetails", completed_at is not null as final, released_at is not null as released,
-      cancelled_at is not null and completed_at is null as cancelling, count(*) as count
+      cancelled_at is not null and completed_at is null as cancelling, count(*) as count,
+      min(released_at) as "firstReleased"
     from command_invocations where command_id = ${commandId} group by 1, 2, 3, 4`
 }
 
@@ -206,15 +209,11 @@ export async function earliestCancelTaken(sql: Sql, commandId: string): Promise<
   return row?.at ?? undefined
 }
 
-/** What lies in a mailbox since `releasedBefore` and has not reached its node is Delayed; returns when the next will be. */
-export async function delayInvocations(sql: Sql, commandId: string, releasedBefore: Date): Promise<Date | undefined> {
+/** What lies in a mailbox since `releasedBefore` and has not reached its node is Delayed. */
+export async function delayInvocations(sql: Sql, commandId: string, releasedBefore: Date): Promise<void> {
   await sql`
     update command_invocations set status = 'Delayed', status_details = 'Delayed'
     where command_id = ${commandId} and completed_at is null and status = 'Pending' and released_at <= ${releasedBefore}`
-  const [row] = await sql<{ at: Date | null }[]>`
-    select min(released_at) as at from command_invocations
-    where command_id = ${commandId} and completed_at is null and status = 'Pending'`
-  return row?.at ?? undefined
 }
 
 /** Nodes with open invocations, in order, from behind `after`. */
