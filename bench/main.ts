@@ -11,7 +11,6 @@ const BENCHES: Record<string, () => Promise<Bench>> = {
   fleet: () => import('./fleet.ts'),
   start: () => import('./start.ts'),
   policy: () => import('./policy.ts'),
-  sessions: () => import('./sessions.ts'),
 }
 
 const [name = '', repository = ''] = process.argv.slice(2)
