@@ -13,8 +13,10 @@ describe('a node', () => {
     await using testbed = await startTestbed()
     const account = await testbed.account()
     const { nodeId } = await testbed.node(account, { tags: { Environment: 'Production' } })
-    const status = await account.ssm.send(new GetConnectionStatusCommand({ Target: nodeId }))
-    expect(status.Status).toBe('connected')
+    await eventually('it is connected', async () => {
+      const { Status } = await account.ssm.send(new GetConnectionStatusCommand({ Target: nodeId }))
+      return Status === 'connected'
+    })
     const { Command } = await account.ssm.send(
       new SendCommandCommand({
         Targets: [{ Key: 'tag:Environment', Values: ['Production'] }],

@@ -68,10 +68,14 @@ describe('a full-screen program', () => {
     shell.client.resize({ cols: 100, rows: 30 })
     shell.type(`vi -u NONE ${folder}/file\r`)
     await shell.shows('\u001b[?1049h') // the alternate screen
+    shell.type('iäöü fish\u001b')
+    await shell.shows('fish')
     shell.client.resize({ cols: 123, rows: 45 })
-    shell.type('iäöü fish\u001b:set columns? lines?\r')
-    await shell.shows('columns=123')
-    shell.type('\r:wq\r')
+    await eventually('it has the new size', () => {
+      shell.type(':set columns?\r')
+      return shell.output().includes('columns=123')
+    })
+    shell.type(':wq\r')
     await shell.shows('\u001b[?1049l')
     expect(await readFile(join(folder, 'file'), 'utf8')).toBe('äöü fish\n')
     shell.type('exit\r')

@@ -56,8 +56,9 @@ const authority = ({ ca }: Config): Promise<string | undefined> =>
 
 /** The control plane of this data folder: does it answer, has it its database, do the root credentials work. */
 async function examineServer(config: Config): Promise<Finding[]> {
-  const { endpoint, credentials } = await readEnvironment(config.data)
   const findings = await examineSecrets(config.data)
+  if (findings.length > 0) return findings // no command takes credentials that others can read, this one neither
+  const { endpoint, credentials } = await readEnvironment(config.data)
   try {
     const ready = await fetch(`${endpoint}/readyz`, { signal: AbortSignal.timeout(PATIENCE_MS) })
     if (!ready.ok)
