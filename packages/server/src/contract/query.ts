@@ -45,26 +45,26 @@ export function formToJson(operation: OperationModel, fields: Map<string, string
     }
     node.text = text
   }
-  return valueOf(operation.input, root)
+  return readValue(operation.input, root)
 }
 
-function valueOf(shape: Shape, node: Node): unknown {
+function readValue(shape: Shape, node: Node): unknown {
   switch (shape.kind) {
     case 'structure': {
       const value: Record<string, unknown> = Object.create(null)
       for (const member of shape.members) {
         const inner = node.inside.get(member.name)
-        if (inner) value[member.name] = valueOf(member.shape(), inner)
+        if (inner) value[member.name] = readValue(member.shape(), inner)
       }
       return value
     }
     case 'list':
-      return numbered(node.inside.get('member') ?? node).map((inner) => valueOf(shape.element(), inner))
+      return numbered(node.inside.get('member') ?? node).map((inner) => readValue(shape.element(), inner))
     case 'map': {
       const value: Record<string, unknown> = Object.create(null)
       for (const entry of numbered(node.inside.get('entry') ?? node)) {
         const inner = entry.inside.get('value')
-        if (inner) value[entry.inside.get('key')?.text ?? ''] = valueOf(shape.value(), inner)
+        if (inner) value[entry.inside.get('key')?.text ?? ''] = readValue(shape.value(), inner)
       }
       return value
     }
