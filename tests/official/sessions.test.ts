@@ -4,8 +4,13 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { KMS } from '@aws-sdk/client-kms'
-import { CreateDocumentCommand, DescribeSessionsCommand, StartSessionCommand } from '@aws-sdk/client-ssm'
-import { eventually, REGION, startTestbed, type TestAccount, type Testbed } from '@musterbook/testbed'
+import {
+  CreateActivationCommand,
+  CreateDocumentCommand,
+  DescribeSessionsCommand,
+  StartSessionCommand,
+} from '@aws-sdk/client-ssm'
+import { connected, eventually, REGION, startTestbed, type TestAccount, type Testbed } from '@musterbook/testbed'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { DATA_KEY_BYTES, sessionCipher } from '../../packages/agent/src/sessions/encryption.ts'
 import { forwardPort } from '../../packages/cli/src/port-forward.ts'
@@ -84,17 +89,12 @@ async function officialNode(): Promise<string> {
   const { nodeEndpoint: at } = testbed
   const settings = { Kms: { Endpoint: at } }
   official = await officialAgent({ ssm: at, mds: at, mgs: at, region: REGION, caFile: testbed.caFile, settings })
-  const { CreateActivationCommand, GetConnectionStatusCommand } = await import('@aws-sdk/client-ssm')
   const { ActivationId: id = '', ActivationCode: code = '' } = await account.ssm.send(
     new CreateActivationCommand({ IamRole: 'node' }),
   )
   const nodeId = await official.register({ id, code })
   official.start()
-  await eventually(
-    'the official agent is connected',
-    async () => (await account.ssm.send(new GetConnectionStatusCommand({ Target: nodeId }))).Status === 'connected',
-    MINUTE,
-  )
+  await connected(account.ssm, nodeId, MINUTE)
   return nodeId
 }
 afterAll(async () => official?.[Symbol.asyncDispose]())

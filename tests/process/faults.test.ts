@@ -8,8 +8,6 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import {
   CreateActivationCommand,
-  DescribeInstanceInformationCommand,
-  GetConnectionStatusCommand,
   GetParametersByPathCommand,
   ListCommandInvocationsCommand,
   ListCommandsCommand,
@@ -19,6 +17,7 @@ import {
 } from '@aws-sdk/client-ssm'
 import { eventually, startAgent } from '@musterbook/testbed'
 import { describe, expect, it } from 'vitest'
+import { enrolled } from './enrolled.ts'
 import { allGone, descendants, newPlace, processes, startMusterbook } from './musterbook-process.ts'
 
 const ROUNDS = Number(process.env.MUSTERBOOK_FAULT_ROUNDS ?? 4)
@@ -27,15 +26,6 @@ const LATEST_KILL_MS = 900
 const END_MS = 120_000
 
 const isEnd = (status: string | undefined) => /^(Success|Failed|TimedOut|Cancelled)$/.test(status ?? '')
-
-const connectedNode = (ssm: SSMClient) =>
-  eventually('the node is connected', async () => {
-    const { InstanceInformationList } = await ssm.send(new DescribeInstanceInformationCommand({}))
-    const nodeId = InstanceInformationList?.[0]?.InstanceId
-    if (!nodeId) return undefined
-    const { Status } = await ssm.send(new GetConnectionStatusCommand({ Target: nodeId }))
-    return Status === 'connected' && nodeId
-  })
 
 const shell = (nodeId: string, ...commands: string[]) =>
   new SendCommandCommand({
@@ -84,7 +74,7 @@ describe('a server that is killed', () => {
         activation: { id: ActivationId!, code: ActivationCode! },
         commandQueue: 1_000,
       })
-      const nodeId = await connectedNode(server.ssm)
+      const nodeId = (await enrolled(server.ssm)).nodeId
       const asked = new Map<string, string>()
       const acknowledged = new Set<string>()
       const sent = new Set<string>()
@@ -153,7 +143,7 @@ describe('an agent that is killed while a command runs', () => {
     await using place = await newPlace()
     await using server = await startMusterbook(place, 'up')
     const { ssm } = server
-    const nodeId = await connectedNode(ssm)
+    const nodeId = (await enrolled(ssm)).nodeId
     const [started, finished] = [join(place.folder, 'started'), join(place.folder, 'finished')]
     const { Command } = await ssm.send(shell(nodeId, `echo x >> ${started}; sleep 2; echo x >> ${finished}; exit 7`))
     const exists = (file: string) => readFile(file, 'utf8').catch(() => undefined)
@@ -170,7 +160,7 @@ describe('an agent that is killed while a command runs', () => {
     // True: what it says is what happened. The document goes on without its agent, and says so to the next one.
     expect(await exists(finished)).toBe('x\n')
     expect(invocation.CommandPlugins?.[0]).toMatchObject({ Status: 'Failed', ResponseCode: 7 })
-    expect(await connectedNode(ssm)).toBe(nodeId)
+    expect((await enrolled(ssm)).nodeId).toBe(nodeId)
     const agents = descendants(server.child.pid).filter(({ args }) => /agent\.cjs run/.test(args))
     expect(agents).toHaveLength(1)
     expect(agents[0]!.pid).not.toBe(agent.pid)
@@ -181,7 +171,7 @@ describe('a server with its own node that is killed', () => {
   it('leaves no PostgreSQL, no agent and no executor behind, and starts again with the same node', async () => {
     await using place = await newPlace()
     const server = await startMusterbook(place, 'up')
-    const nodeId = await connectedNode(server.ssm)
+    const nodeId = (await enrolled(server.ssm)).nodeId
     const running = join(place.folder, 'running')
     await server.ssm.send(shell(nodeId, `echo x > ${running}; sleep 1`))
     await eventually('the command runs', () => readFile(running, 'utf8').catch(() => undefined))
@@ -194,7 +184,7 @@ describe('a server with its own node that is killed', () => {
     await allGone(children)
     expect(processes().filter(({ args }) => args.includes(place.folder))).toEqual([])
     await using again = await startMusterbook(place, 'up')
-    expect(await connectedNode(again.ssm)).toBe(nodeId)
+    expect((await enrolled(again.ssm)).nodeId).toBe(nodeId)
     const ended = await eventually('its command has ended', async () => {
       const [command] = await allCommands(again.ssm)
       return isEnd(command?.status) && command

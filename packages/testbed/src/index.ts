@@ -6,7 +6,12 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { CreateActivationCommand, DescribeInstanceInformationCommand, SSMClient } from '@aws-sdk/client-ssm'
+import {
+  CreateActivationCommand,
+  DescribeInstanceInformationCommand,
+  GetConnectionStatusCommand,
+  SSMClient,
+} from '@aws-sdk/client-ssm'
 import {
   createAccount,
   createAuthority,
@@ -81,6 +86,15 @@ export interface TestbedOptions {
 const LIMITS = { maxStandardParameters: 10_000, maxAdvancedParameters: 100_000 }
 
 let certificates: Promise<{ authority: KeyAndCertificate; server: KeyAndCertificate }> | undefined
+
+/** Waits for the node's channel: an agent is online from its first ping, and takes sessions a moment later. */
+export async function connected(ssm: SSMClient, nodeId: string, deadlineMs?: number): Promise<void> {
+  await eventually(
+    `${nodeId} is connected`,
+    async () => (await ssm.send(new GetConnectionStatusCommand({ Target: nodeId }))).Status === 'connected',
+    deadlineMs,
+  )
+}
 
 /** Certificates take 100 ms to make, so that one set serves all testbeds of a process. */
 async function makeCertificates() {
@@ -158,6 +172,7 @@ export async function startTestbed(wanted: TestbedOptions = {}): Promise<Testbed
       const { InstanceInformationList } = await owner.ssm.send(new DescribeInstanceInformationCommand({ Filters }))
       return InstanceInformationList?.[0]?.PlatformType ? InstanceInformationList[0].InstanceId : undefined
     })
+    await connected(owner.ssm, nodeId)
     return { nodeId, agent }
   }
 
