@@ -3,6 +3,7 @@
 // Nothing is written to disk; all nodes share one RSA key, because making one takes longer than everything else.
 
 import { createPrivateKey, type KeyObject, randomUUID } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type AgentMessage,
@@ -83,6 +84,7 @@ export async function simulateNodes(options: SimulateOptions): Promise<Simulated
   const transport = createTransport({ endpoint, region, ca, maxSockets: concurrency })
   const counts: SimulationCounts = { open: 0, reopened: 0, commands: 0, cancels: 0, acknowledged: 0 }
   const stop = new AbortController()
+  setMaxListeners(0, stop.signal) // every node listens
   const waiters: Array<{ commands: number; resolve: () => void }> = []
   const noteFinished = () => {
     counts.acknowledged += 1
