@@ -202,6 +202,17 @@ describe('an end of a session', () => {
     for (const { socket } of [first, theirs]) socket.terminate()
   })
 
+  it('that comes when it is over already is told why', async () => {
+    const session = await start()
+    const theirs = await agent(session.sessionId)
+    theirs.socket.send(output(0, Buffer.from('abc')).subarray(0, 50))
+    expect((await past(session.sessionId)).Status).toBe('Failed')
+    const late = await client(session)
+    expect(await late.farewell).toMatch(/^The agent cannot be understood: /)
+    expect(await late.closed).toBe(1000)
+    theirs.socket.terminate()
+  })
+
   it('that never comes is waited for, for a while', async () => {
     const session = await start()
     const theirs = await agent(session.sessionId)

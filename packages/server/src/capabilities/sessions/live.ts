@@ -4,7 +4,14 @@
  * database is told in the background; no frame waits for it. After a restart both ends come back with new tokens and
  * the session goes on.
  */
-import { buildChannelClosed, CONTROL_MESSAGE, type OpenDataChannel, parseOpenDataChannel } from '@musterbook/wire'
+import { hash } from 'node:crypto'
+import {
+  buildChannelClosed,
+  CONTROL_MESSAGE,
+  encodeAgentMessage,
+  type OpenDataChannel,
+  parseOpenDataChannel,
+} from '@musterbook/wire'
 import type { WebSocket } from 'ws'
 import type { Host } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
@@ -216,7 +223,10 @@ export function holdSessions(host: Host): LiveSessions {
         }
         patience[Symbol.dispose]()
         if (socket.readyState !== socket.OPEN) return
-        if (spent.session.endedAt) return shut(socket, CLOSE_NORMAL, 'the session is over')
+        if (spent.session.endedAt) {
+          socket.send(lastWord(spent.session, now()))
+          return shut(socket, CLOSE_NORMAL, 'the session is over')
+        }
         const live = carry(spent.session)
         place = { live, side: spent.role }
         attach(live, spent.role, connection)
@@ -273,6 +283,14 @@ export function holdSessions(host: Host): LiveSessions {
       await Promise.all(recorders.map((recorder) => recorder.flush()))
     },
   }
+}
+
+/** For a client that comes when its session has failed already. */
+function lastWord({ sessionId, nodeId, details }: store.SessionRow, at: number): Uint8Array {
+  const farewell = { MessageId: uuid(), DestinationId: nodeId, SessionId: sessionId, CreatedDate: at, Output: details }
+  const payload = buildChannelClosed(farewell)
+  const message = { messageType: CONTROL_MESSAGE.channelClosed, messageId: uuid(), createdDate: at, payload }
+  return encodeAgentMessage(message, (data) => hash('sha256', data, 'hex'))
 }
 
 const bytesOf = ({ relay }: Live) => ({ toNode: relay.bytesFrom('client'), fromNode: relay.bytesFrom('agent') })

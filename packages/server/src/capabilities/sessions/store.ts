@@ -93,7 +93,7 @@ export interface End {
   at: Date
 }
 
-/** Ends a session that has not ended; tells which one it was. */
+/** Ends a session that has not ended; tells which one it was. A client that has not come yet may still hear why. */
 export async function endSession(sql: Sql, sessionId: string, end: End): Promise<SessionRow | undefined> {
   const [row] = await sql<SessionRow[]>`
     with ended as (
@@ -101,7 +101,7 @@ export async function endSession(sql: Sql, sessionId: string, end: End): Promise
       where session_id = ${sessionId} and ended_at is null
       returning *
     ), tokens as (
-      delete from session_tokens where session_id = ${sessionId}
+      delete from session_tokens where session_id = ${sessionId} and role = 'agent'
     )
     select ${columns(sql)} from ended`
   return row
