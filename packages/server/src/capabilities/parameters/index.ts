@@ -4,6 +4,7 @@
  */
 import type { Capability } from '../../platform/capability.ts'
 import { setLimits } from './capacity.ts'
+import { keepLatest } from './latest.ts'
 import init from './migrations/0001-init.sql'
 import parentFirst from './migrations/0002-parent-first.sql'
 import { parseName, resourceOf } from './names.ts'
@@ -36,6 +37,7 @@ export const parameters: Capability = {
       Standard: host.settings.maxStandardParameters,
       Advanced: host.settings.maxAdvancedParameters,
     })
-    return {}
+    const latest = keepLatest(host)
+    return { close: async () => latest[Symbol.dispose]() }
   },
 }

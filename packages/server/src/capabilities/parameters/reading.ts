@@ -5,6 +5,7 @@ import { AwsError } from '../../platform/errors.ts'
 import { decodeToken, encodeToken } from '../../platform/paging.ts'
 import { historyOf, metadataOf, parameterOf } from './answers.ts'
 import { byPathCriteria, describeCriteria } from './filters.ts'
+import { latestOf } from './latest.ts'
 import { parameterNotFound, parsePath, parseReference, type Reference } from './names.ts'
 import { isVersion, labelNotFound, versionNotFound } from './rules.ts'
 import { listParameters, readHistory, readLabelled, readLatest, readVersion, type VersionRow } from './store.ts'
@@ -14,7 +15,7 @@ const MAX_PER_PAGE = 50
 
 /** ParameterNotFound, ParameterVersionNotFound. */
 async function find(context: Context, { key, selector, spelling }: Reference): Promise<VersionRow> {
-  const latest = await readLatest(context, key)
+  const latest = await latestOf(context, key)
   if (!latest) throw parameterNotFound()
   if (!selector) return latest
   const name = spelling ?? latest.name

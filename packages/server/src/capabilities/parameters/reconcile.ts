@@ -56,7 +56,7 @@ async function carryOutDue(work: WorkContext): Promise<number> {
 }
 
 async function carryOutPolicies(change: WorkContext, row: DueRow): Promise<ParameterEvent[]> {
-  const scoped = { sql: change.sql, account: row.account, region: row.region }
+  const scoped = { sql: change.sql, wake: change.wake, account: row.account, region: row.region }
   const now = change.now()
   const { due, expires, after } = carryOut(policiesOf(row), row.lastModifiedAt, now)
   const events = due.map((policy) => policyEvent(row, policy))

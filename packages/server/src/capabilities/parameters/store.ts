@@ -15,6 +15,11 @@ import type { StoredPolicy } from './policies.ts'
 import { MAX_VERSIONS, type ParameterType, type Tier } from './rules.ts'
 
 export type Scoped = Scope & Pick<Ground, 'sql'>
+/** Whoever changes latest versions wakes PARAMETER_WAKE. */
+export type Changing = Scoped & Pick<Ground, 'wake'>
+
+/** Topic: the latest version of the parameter with this identity is another one, or there is none any more. */
+export const PARAMETER_WAKE = 'parameter'
 type Fragment = PendingQuery<Row[]>
 
 export interface VersionRow {
@@ -128,7 +133,9 @@ export const readHistory = (
 /** A new version on its way into the database. */
 type Ask = Scope & { draft: Draft }
 
-const identity = ({ account, region, nameKey }: Scope & { nameKey: string }): string => `${account}/${region}${nameKey}`
+/** One name for a parameter among those of all accounts and regions. */
+export const identity = ({ account, region, nameKey }: Scope & { nameKey: string }): string =>
+  `${account}/${region}${nameKey}`
 
 /** Of several asks for one parameter only the first is carried out; the others find it done. */
 function firstOfEach<One extends Ask>(asks: One[]): One[] {
@@ -189,8 +196,14 @@ const create = gathered<Ask, boolean>(async (sql, asks) => {
 })
 
 /** Creates version 1 unless the name is taken; whether it did. Gathered with what others create in the same turn. */
-export const createParameter = (context: Scoped, draft: Draft): Promise<boolean> =>
-  create(context.sql, { account: context.account, region: context.region, draft })
+export async function createParameter(context: Changing, draft: Draft): Promise<boolean> {
+  const { account, region } = context
+  try {
+    return await create(context.sql, { account, region, draft })
+  } finally {
+    context.wake(PARAMETER_WAKE, identity({ account, region, nameKey: draft.nameKey })) // a failure may come after the commit
+  }
+}
 
 type Replaced = 'replaced' | 'changed' | 'labelled'
 
@@ -248,8 +261,14 @@ const replace = gathered<Ask & { revision: number }, Replaced>(async (sql, asks)
  * Overwrites what was read as `previous`, moving it to the history and the oldest version out of it; gathered likewise.
  * `changed`: somebody else was first. `labelled`: the version that would go carries a label.
  */
-export const replaceParameter = (context: Scoped, previous: LatestRow, draft: Draft): Promise<Replaced> =>
-  replace(context.sql, { account: context.account, region: context.region, draft, revision: previous.revision })
+export async function replaceParameter(context: Changing, previous: LatestRow, draft: Draft): Promise<Replaced> {
+  const { account, region } = context
+  try {
+    return await replace(context.sql, { account, region, draft, revision: previous.revision })
+  } finally {
+    context.wake(PARAMETER_WAKE, identity({ account, region, nameKey: draft.nameKey }))
+  }
+}
 
 /** Parameters of one tier, counted no further than `most`. */
 export async function countTier(context: Scoped, tier: Tier, most: number): Promise<number> {
@@ -283,7 +302,7 @@ export const lockParameters = (
  * Deletes parameters that the transaction holds, with history and labels. A statement of its own: it must see the
  * versions that were written until the parameters were held.
  */
-export async function deleteParameters(context: Scoped, nameKeys: string[]): Promise<void> {
+export async function deleteParameters(context: Changing, nameKeys: string[]): Promise<void> {
   const { sql, account, region } = context
   await sql`
     with versions as (
@@ -294,6 +313,7 @@ export async function deleteParameters(context: Scoped, nameKeys: string[]): Pro
       where account = ${account} and region = ${region} and name_key = any(${nameKeys}::text[])
     )
     delete from parameters where account = ${account} and region = ${region} and name_key = any(${nameKeys}::text[])`
+  for (const nameKey of nameKeys) context.wake(PARAMETER_WAKE, identity({ account, region, nameKey }))
 }
 
 export async function writeEvents(
