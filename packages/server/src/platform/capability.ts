@@ -51,9 +51,11 @@ export interface Credential {
   expiresAt?: number
 }
 
+type Found = Credential | 'expired' | undefined
+
 export interface CredentialSource {
-  /** undefined: no such key. 'expired': it was one. */
-  find(accessKeyId: string, sessionToken: string | undefined): Promise<Credential | 'expired' | undefined>
+  /** undefined: no such key. 'expired': it was one. At once where it is known. */
+  find(accessKeyId: string, sessionToken: string | undefined): Found | Promise<Found>
 }
 
 /** Decides on one permission; a text says why it is refused. */

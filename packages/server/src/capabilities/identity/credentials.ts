@@ -24,20 +24,24 @@ export function credentialSource(host: Host): CredentialSource & Disposable {
     known.clear()
   })
 
+  async function look(id: string, accessKeyId: string, sessionToken: string | undefined, now: number) {
+    const asOf = generation
+    const credential = await read(host, accessKeyId, sessionToken)
+    if (credential === undefined) return undefined
+    if (asOf === generation) {
+      if (known.size >= MAX_CACHED) known.clear()
+      known.set(id, { credential, until: now + BELIEVE_MS })
+    }
+    return expired(credential, now) ? 'expired' : credential
+  }
+
   return {
-    async find(accessKeyId, sessionToken) {
+    find(accessKeyId, sessionToken) {
       const id = sessionToken === undefined ? accessKeyId : `${accessKeyId} ${sessionToken}`
       const now = host.clock.now().getTime()
       const cached = known.get(id)
-      if (cached && cached.until > now) return expired(cached.credential, now) ? 'expired' : cached.credential
-      const asOf = generation
-      const credential = await read(host, accessKeyId, sessionToken)
-      if (credential === undefined) return undefined
-      if (asOf === generation) {
-        if (known.size >= MAX_CACHED) known.clear()
-        known.set(id, { credential, until: now + BELIEVE_MS })
-      }
-      return expired(credential, now) ? 'expired' : credential
+      if (!cached || cached.until <= now) return look(id, accessKeyId, sessionToken, now)
+      return expired(cached.credential, now) ? 'expired' : cached.credential
     },
     [Symbol.dispose]: () => subscription[Symbol.dispose](),
   }

@@ -25,8 +25,8 @@ import { AwsError } from '../../platform/errors.ts'
 
 /** Minutes by which a signature's date may differ from this clock (AWS: 5). */
 const SKEW_MS = 5 * 60_000
-/** Signing keys kept: one per access key, day, region and service in use. */
-const MAX_SIGNING_KEYS = 20_000
+/** Signers kept: one per access key, day, region, service and list of signed headers in use. */
+const MAX_SIGNERS = 20_000
 
 export interface SignedRequest {
   method: string
@@ -60,59 +60,72 @@ export function createAuthenticator(
   nodeKeys: NodeKeyVerifier | undefined,
   now: () => Date,
 ): Authenticator {
-  const signingKeys = new Map<string, { secret: string; key: KeyObject }>()
+  /**
+   * What all Authorization headers of one signer say before their signature, and its key for the day. Only who has proved
+   * to have the key is kept.
+   */
+  const signers = new Map<string, Signer>()
 
-  function signingKey(parsed: ParsedAuthorization | ParsedPresigned, secret: string): KeyObject {
-    const id = `${parsed.accessKeyId} ${parsed.date} ${parsed.region} ${parsed.service}`
-    const known = signingKeys.get(id)
-    if (known && known.secret === secret) return known.key
-    const steps = [parsed.date, parsed.region, parsed.service, 'aws4_request']
-    const bytes = steps.reduce<Buffer>(
-      (key, step) => createHmac('sha256', key).update(step).digest(),
-      Buffer.from(`AWS4${secret}`),
-    )
-    const key = createSecretKey(bytes)
-    if (signingKeys.size >= MAX_SIGNING_KEYS) signingKeys.clear()
-    signingKeys.set(id, { secret, key })
-    return key
+  function keep(header: string, signer: Signer): void {
+    if (signers.size >= MAX_SIGNERS) signers.clear()
+    signers.set(header.slice(0, -SIGNATURE_DIGITS), signer)
   }
 
   return {
     unsigned() {},
 
     async sigv4(request, service) {
-      const { parsed, amzDate, token, payloadHash, presigned } = readSignature(request, service, now().getTime())
-      const credential = await credentials.find(parsed.accessKeyId, token)
+      const read = readSignature(request, service, now().getTime(), signers)
+      const { parsed, signature, amzDate, token, payloadHash, presigned, header } = read
+      const found = credentials.find(parsed.accessKeyId, token)
+      const credential = found instanceof Promise ? await found : found
       if (credential === 'expired')
         throw new AwsError('ExpiredTokenException', 'The security token included in the request is expired')
       if (credential === undefined)
         throw new AwsError('UnrecognizedClientException', 'The security token included in the request is invalid.')
+      const secret = credential.secretAccessKey
+      const known = read.signer?.secret === secret ? read.signer : undefined
+      const signer = known ?? { parsed, secret, scope: scopeOf(parsed), key: signingKey(parsed, secret) }
       const canonical = canonicalOf(request, parsed.signedHeaders, payloadHash, presigned)
-      const toSign = stringToSign(amzDate, scopeOf(parsed), canonical, sha256)
-      const expected = createHmac('sha256', signingKey(parsed, credential.secretAccessKey)).update(toSign).digest()
-      if (!isSignature(parsed.signature, expected))
+      const toSign = stringToSign(amzDate, signer.scope, canonical, sha256)
+      const expected = createHmac('sha256', signer.key).update(toSign).digest()
+      if (!isSignature(signature, expected))
         throw new AwsError(
           'InvalidSignatureException',
           'The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.',
         )
+      if (!known && header?.endsWith(`Signature=${signature}`)) keep(header, signer)
       return { caller: credential.caller, region: parsed.region }
     },
 
     async nodeKey(request, service) {
-      const { parsed, amzDate, payloadHash } = readSignature(request, service, now().getTime())
+      const { parsed, signature, amzDate, payloadHash } = readSignature(request, service, now().getTime())
       const canonical = canonicalOf(request, parsed.signedHeaders, payloadHash, false)
       const toSign = stringToSign(amzDate, scopeOf(parsed), canonical, sha256)
       const node = { region: parsed.region, nodeId: parsed.accessKeyId }
-      const caller = await nodeKeys?.verify(node, toSign, parsed.signature)
+      const caller = await nodeKeys?.verify(node, toSign, signature)
       if (!caller) throw new AwsError('AccessDeniedException', 'The node is not registered, or this is not its key.')
       return { caller, region: parsed.region }
     },
   }
 }
 
+/** The key of a secret for the day, region and service that a signature names. */
+function signingKey(parsed: ParsedAuthorization | ParsedPresigned, secret: string): KeyObject {
+  const steps = [parsed.date, parsed.region, parsed.service, 'aws4_request']
+  const bytes = steps.reduce<Buffer>(
+    (key, step) => createHmac('sha256', key).update(step).digest(),
+    Buffer.from(`AWS4${secret}`),
+  )
+  return createSecretKey(bytes)
+}
+
+const SIGNATURE_DIGITS = 64
+const SIGNATURE = /^[0-9a-f]{64}$/
+
 /** Signers write lower-case hex; another spelling of the same bytes is not what was sent, and is refused. */
 const isSignature = (given: string, expected: Buffer): boolean =>
-  /^[0-9a-f]{64}$/.test(given) && timingSafeEqual(Buffer.from(given, 'hex'), expected)
+  SIGNATURE.test(given) && timingSafeEqual(Buffer.from(given, 'hex'), expected)
 
 /** Member by member: spreading a whole request cost more than hashing it. */
 const canonicalOf = (
@@ -134,17 +147,30 @@ const canonicalOf = (
 const scopeOf = (parsed: ParsedAuthorization | ParsedPresigned) =>
   credentialScope(parsed.date, parsed.region, parsed.service)
 
+interface Signer {
+  parsed: ParsedAuthorization | ParsedPresigned
+  secret: string
+  scope: string
+  key: KeyObject
+}
+
 interface Signature {
   parsed: ParsedAuthorization | ParsedPresigned
+  signature: string
   amzDate: string
   token: string | undefined
   payloadHash: string
   presigned: boolean
+  /** The Authorization header, and who has sent one like it before. */
+  header?: string
+  signer?: Signer | undefined
 }
 
-function readSignature(request: SignedRequest, service: string, now: number): Signature {
+type Signers = ReadonlyMap<string, Signer>
+
+function readSignature(request: SignedRequest, service: string, now: number, signers?: Signers): Signature {
   const header = headerValue(request.headers, 'authorization')
-  const signature = header === undefined ? readPresigned(request, now) : readHeader(request, header, now)
+  const signature = header === undefined ? readPresigned(request, now) : readHeader(request, header, now, signers)
   const { parsed, amzDate } = signature
   if (parsed.service !== service)
     throw new AwsError('InvalidSignatureException', `Credential should be scoped to correct service: '${service}'.`)
@@ -159,8 +185,10 @@ function readSignature(request: SignedRequest, service: string, now: number): Si
   return signature
 }
 
-function readHeader(request: SignedRequest, header: string, now: number): Signature {
-  const parsed = parseAuthorization(header)
+function readHeader(request: SignedRequest, header: string, now: number, signers: Signers | undefined): Signature {
+  const last = header.slice(-SIGNATURE_DIGITS)
+  const signer = SIGNATURE.test(last) ? signers?.get(header.slice(0, -SIGNATURE_DIGITS)) : undefined
+  const parsed = signer ? signer.parsed : parseAuthorization(header)
   if (!parsed.ok) throw incomplete(parsed, header)
   const amzDate = headerValue(request.headers, 'x-amz-date')
   const at = amzDate === undefined ? undefined : amzDateToMillis(amzDate)
@@ -171,8 +199,16 @@ function readHeader(request: SignedRequest, header: string, now: number): Signat
     )
   if (at < now - SKEW_MS) throw late(amzDate, now, -SKEW_MS)
   if (at > now + SKEW_MS) throw early(amzDate, now)
-  const payloadHash = checkedPayloadHash(request)
-  return { parsed, amzDate, token: headerValue(request.headers, 'x-amz-security-token'), payloadHash, presigned: false }
+  return {
+    parsed,
+    signature: signer ? last : parsed.signature,
+    amzDate,
+    token: headerValue(request.headers, 'x-amz-security-token'),
+    payloadHash: checkedPayloadHash(request),
+    presigned: false,
+    header,
+    signer,
+  }
 }
 
 function readPresigned(request: SignedRequest, now: number): Signature {
@@ -185,7 +221,14 @@ function readPresigned(request: SignedRequest, now: number): Signature {
   if (at > now + SKEW_MS) throw early(parsed.amzDate, now)
   if (now > at + parsed.expires * 1000) throw late(parsed.amzDate, now, -parsed.expires * 1000)
   const payloadHash = checkedPayloadHash(request)
-  return { parsed, amzDate: parsed.amzDate, token: parsed.securityToken, payloadHash, presigned: true }
+  return {
+    parsed,
+    signature: parsed.signature,
+    amzDate: parsed.amzDate,
+    token: parsed.securityToken,
+    payloadHash,
+    presigned: true,
+  }
 }
 
 /** The hash of the body as it came; a header that names another one is refused, and so is an unsigned payload. */

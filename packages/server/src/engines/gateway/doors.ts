@@ -103,6 +103,7 @@ async function serveRoute(
 ) {
   try {
     const context = await admit(gate, route, received, params)
+    response.setHeader('x-amzn-RequestId', received.requestId) // a stream writes its own head
     return await route.handle(context, { params, body: received.body, raw: received.raw, response })
   } catch (error) {
     const known = asAwsError(gate, received, error)

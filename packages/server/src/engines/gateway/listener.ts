@@ -186,37 +186,46 @@ async function close(server: Server | TlsServer): Promise<void> {
 
 async function serve(ground: Ground, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const requestId = uuid()
-  response.setHeader('x-amzn-RequestId', requestId)
   const body = { chunks: [] as Buffer[], size: 0 }
   try {
-    if ((request.method === 'GET' || request.method === 'HEAD') && (await serveHealth(ground, request, response)))
+    if (
+      (request.method === 'GET' || request.method === 'HEAD') &&
+      (await serveHealth(ground, request, response, requestId))
+    )
       return
     const refusal = await readBody(ground, request, body)
     if (refusal) {
       ground.metrics.refused(refusal.reason)
       if (!request.complete) response.shouldKeepAlive = false
-      return send(response, refusal.status, CONTENT_TYPE, refusal.body)
+      return send(response, requestId, refusal.status, CONTENT_TYPE, refusal.body)
     }
     const whole = body.chunks.length === 1 ? body.chunks[0]! : Buffer.concat(body.chunks)
     const answer = await ground.doors.request(received(requestId, request, whole), response)
-    if (answer) send(response, answer.status, answer.contentType, answer.body)
+    if (answer) send(response, requestId, answer.status, answer.contentType, answer.body)
   } catch (error) {
     if (request.destroyed && !request.complete) return // the client went away
     ground.log.error({ err: error, requestId }, 'a request failed by a defect')
-    if (!response.headersSent) send(response, 500, CONTENT_TYPE, '{"__type":"InternalServerError"}')
+    if (!response.headersSent) send(response, requestId, 500, CONTENT_TYPE, '{"__type":"InternalServerError"}')
     else response.destroy()
   } finally {
     ground.held -= body.size
   }
 }
 
-async function serveHealth(ground: Ground, request: IncomingMessage, response: ServerResponse): Promise<boolean> {
+async function serveHealth(
+  ground: Ground,
+  request: IncomingMessage,
+  response: ServerResponse,
+  requestId: string,
+): Promise<boolean> {
   const [path] = (request.url ?? '/').split('?', 1)
-  if (path === '/healthz') send(response, 200, 'text/plain', 'ok\n')
+  const answer = (status: number, text: string) => send(response, requestId, status, 'text/plain', text)
+  if (path === '/healthz') answer(200, 'ok\n')
   else if (path === '/readyz') {
     const ready = await ground.doors.ready()
-    send(response, ready ? 200 : 503, 'text/plain', ready ? 'ready\n' : 'the database does not answer\n')
-  } else if (path === '/metrics') send(response, 200, ground.metrics.contentType, await ground.metrics.text())
+    answer(ready ? 200 : 503, ready ? 'ready\n' : 'the database does not answer\n')
+  } else if (path === '/metrics')
+    send(response, requestId, 200, ground.metrics.contentType, await ground.metrics.text())
   else return false
   return true
 }
@@ -299,8 +308,16 @@ function pairs(raw: string[]): [string, string][] {
   return list
 }
 
-function send(response: ServerResponse, status: number, contentType: string, body: string | Buffer): void {
-  response.writeHead(status, { 'content-type': contentType, 'content-length': Buffer.byteLength(body) })
+/** The headers go as a list: one by one, Node keeps each in a map that it reads again a moment later. */
+function send(
+  response: ServerResponse,
+  requestId: string,
+  status: number,
+  contentType: string,
+  body: string | Buffer,
+): void {
+  const length = String(Buffer.byteLength(body))
+  response.writeHead(status, ['x-amzn-RequestId', requestId, 'content-type', contentType, 'content-length', length])
   response.end(body)
 }
 
