@@ -1,13 +1,13 @@
 // HTTPS and WebSocket to one control plane: trust, timeouts, SigV4 signatures and the clock's correction. Everything that
 // leaves the agent leaves through here; what is said is the business of api.ts, control-channel.ts and simulate.ts.
 
-import { createHash, createHmac } from 'node:crypto'
+import { createHmac, hash } from 'node:crypto'
 import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type RequestOptions } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { type HeaderPairs, millisToAmzDate, type SigningCredentials, sign } from '@musterbook/wire'
 import { WebSocket } from 'ws'
 
-export const sha256 = (data: string | Uint8Array): string => createHash('sha256').update(data).digest('hex')
+export const sha256 = (data: string | Uint8Array): string => hash('sha256', data, 'hex')
 export const hmac = (key: Uint8Array | string, data: string): Uint8Array =>
   createHmac('sha256', key).update(data).digest()
 
@@ -106,6 +106,8 @@ export function createTransport(options: TransportOptions): Transport {
         handshakeTimeout: HANDSHAKE_TIMEOUT,
         maxPayload: MAX_FRAME_BYTES,
         followRedirects: false,
+        // Masks keep proxies from mistaking a browser's bytes for HTTP; inside TLS they only cost a fifth of the processor.
+        ...(secure ? { generateMask: (mask: Buffer) => void mask.fill(0) } : {}),
         ...(options.ca === undefined ? {} : { ca: options.ca }),
       })
     },

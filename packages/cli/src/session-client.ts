@@ -5,6 +5,7 @@
  */
 import {
   ACTION_STATUS,
+  type AgentMessage,
   acknowledgeFrame,
   buildEncryptionChallenge,
   buildFlag,
@@ -33,12 +34,20 @@ import {
 
 /** Four numbers; agents speak smux without keep-alive to clients of this version. */
 export const CLIENT_VERSION = '1.2.650.0'
-/** Bytes of one message of a terminal or a port. */
+/** Bytes of one message of a terminal, and of a port: what is read from a socket at once, with the headers of smux. */
 const INPUT_BYTES = 16 * 1024
-/** Messages under way: 4 MiB, as much as the relay keeps. */
+const PORT_INPUT_BYTES = 128 * 1024
+/** Messages and bytes under way: the relay keeps 4 MiB. */
 const WINDOW = 256
+const WINDOW_BYTES = 3 * 1024 * 1024
 /** Bytes written before the session is ready above which whoever writes has to wait. */
 const MAX_EARLY_BYTES = 256 * 1024
+/**
+ * Acknowledgements wait so long, and so many at most: what is typed next goes before them, and those of a transfer go
+ * together. The agent repeats after 100 ms at the soonest.
+ */
+const ACKNOWLEDGE_AFTER_MS = 2
+const MAX_OWED = 8
 const FIRST_RETURN_MS = 100
 const LONGEST_RETURN_MS = 5_000
 /** The relay waits this long for a client that is gone. */
@@ -148,6 +157,7 @@ export function openSession(options: SessionOptions): SessionClient {
     newMessageId: host.newId,
     wallClock: host.wallClock,
     window: WINDOW,
+    windowBytes: WINDOW_BYTES,
   })
   const receiver = new StreamReceiver()
   let socket: ClientSocket | undefined
@@ -159,6 +169,8 @@ export function openSession(options: SessionOptions): SessionClient {
   let early: (() => void)[] = []
   let earlyBytes = 0
   let finished: (() => void) | undefined
+  let owed: AgentMessage[] = []
+  let forgetOwed = () => {}
   let request: { sessionType: string; properties: JsonValue; agentVersion: string } | undefined
   let forget = () => {}
   let lostAt: number | undefined
@@ -180,6 +192,7 @@ export function openSession(options: SessionOptions): SessionClient {
           }),
         )
         socket = mine
+        owed = [] // what was not acknowledged comes again
         sender.reconnected()
         flush()
       },
@@ -225,6 +238,7 @@ export function openSession(options: SessionOptions): SessionClient {
   function finish(reason: string): void {
     if (over) return
     over = true
+    payAcknowledgements()
     forget()
     socket?.close()
     finished?.()
@@ -260,7 +274,20 @@ export function openSession(options: SessionOptions): SessionClient {
       if (sender.drained) finished?.()
     } else if (message.messageType === DATA_MESSAGE.channelClosed) finish(parseChannelClosed(message.payload).Output)
     else if (message.messageType === DATA_MESSAGE.outputStreamData && receiver.receive(message, deliver))
-      socket?.send(acknowledgeFrame(message, { messageId: host.newId(), createdDate: host.wallClock(), sha256 }))
+      acknowledge(message)
+  }
+
+  function acknowledge(message: AgentMessage): void {
+    owed.push(message)
+    if (owed.length >= MAX_OWED) payAcknowledgements()
+    else if (owed.length === 1) forgetOwed = host.after(ACKNOWLEDGE_AFTER_MS, payAcknowledgements)
+  }
+
+  function payAcknowledgements(): void {
+    forgetOwed()
+    const createdDate = host.wallClock()
+    for (const message of owed.splice(0))
+      socket?.send(acknowledgeFrame(message, { messageId: host.newId(), createdDate, sha256 }))
   }
 
   function deliver({ payloadType, payload }: { payloadType: number; payload: Uint8Array }): boolean {
@@ -326,8 +353,9 @@ export function openSession(options: SessionOptions): SessionClient {
   }
 
   function write(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; at += INPUT_BYTES) {
-      const part = bytes.subarray(at, at + INPUT_BYTES)
+    const most = request?.sessionType === 'Port' ? PORT_INPUT_BYTES : INPUT_BYTES
+    for (let at = 0; at < bytes.length; at += most) {
+      const part = bytes.subarray(at, at + most)
       send(PAYLOAD_TYPE.Output, cipher ? cipher.encrypt(part) : part)
     }
   }

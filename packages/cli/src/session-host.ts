@@ -11,6 +11,8 @@ export const nodeHost = (ca: string | undefined): ClientHost => ({
     const socket = new WebSocket(url, {
       perMessageDeflate: false,
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      // Masks keep proxies from mistaking a browser's bytes for HTTP; inside TLS they only cost a fifth of the processor.
+      ...(url.startsWith('wss:') ? { generateMask: (mask: Buffer) => void mask.fill(0) } : {}),
       ...(ca === undefined ? {} : { ca }),
     })
     socket.on('open', events.open)

@@ -47,6 +47,8 @@ export interface SenderOptions {
   wallClock: () => number
   /** Messages under way before `writable` turns false, 1 to STREAM_CAPACITY. */
   window?: number
+  /** Bytes of frames under way before `writable` turns false; STREAM_CAPACITY_BYTES unless given. */
+  windowBytes?: number
 }
 
 interface Outgoing {
@@ -61,6 +63,7 @@ interface Outgoing {
 export class StreamSender {
   private readonly options: SenderOptions
   private readonly window: number
+  private readonly windowBytes: number
   // A Map keeps insertion order, so its first entry is the oldest, and deleting any is O(1).
   private readonly outgoing = new Map<number, Outgoing>()
   private unsent: Outgoing[] = []
@@ -74,11 +77,12 @@ export class StreamSender {
   constructor(options: SenderOptions) {
     this.options = options
     this.window = Math.min(options.window ?? STREAM_WINDOW, STREAM_CAPACITY)
+    this.windowBytes = Math.min(options.windowBytes ?? STREAM_CAPACITY_BYTES, STREAM_CAPACITY_BYTES)
   }
 
   /** False while a window's worth is under way: stop reading the source until an acknowledgement turns it true. */
   get writable(): boolean {
-    return !this.paused && this.outgoing.size < this.window && this.bytes < STREAM_CAPACITY_BYTES
+    return !this.paused && this.outgoing.size < this.window && this.bytes < this.windowBytes
   }
 
   /** True when all that was sent has been acknowledged. */

@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  type AgentMessage,
   acknowledgeFrame,
   buildAgentSessionState,
   buildCreateChannelRequest,
@@ -30,9 +31,16 @@ import type { Cipher } from './encryption.ts'
 
 export type { ClientAction }
 
-/** Messages under way: with frames of at most 32 KiB that is 4 MiB, as much as the relay keeps for a slow client. */
+/** Messages and bytes under way: the relay keeps 4 MiB for a slow client. */
 const WINDOW = 128
+const WINDOW_BYTES = 3 * 1024 * 1024
 const CREATE_TIMEOUT = 15_000
+/**
+ * Milliseconds that an acknowledgement waits, and how many wait at most: a keystroke's echo goes before it on every hop, and
+ * those of a transfer go together. The peer repeats after 100 at the soonest.
+ */
+const ACKNOWLEDGE_AFTER = 2
+const MAX_OWED = 8
 /** Pauses between attempts double from the first to the longest, in milliseconds. */
 const FIRST_PAUSE = 100
 const LONGEST_PAUSE = 2_000
@@ -81,6 +89,7 @@ export function openDataChannel(options: DataChannelOptions): DataChannel {
     newMessageId: randomUUID,
     wallClock: Date.now,
     window: WINDOW,
+    windowBytes: WINDOW_BYTES,
   })
   const receiver = new StreamReceiver()
   const ended = new AbortController()
@@ -90,6 +99,8 @@ export function openDataChannel(options: DataChannelOptions): DataChannel {
   let timer: NodeJS.Timeout | undefined
   let waitsForRoom = false
   const waiters = new Set<() => void>()
+  let owed: AgentMessage[] = []
+  let paying: NodeJS.Timeout | undefined
 
   const isOpen = () => socket !== undefined && socket.readyState === socket.OPEN
   const put = (frame: Uint8Array) => socket?.send(frame, { binary: true })
@@ -133,8 +144,20 @@ export function openDataChannel(options: DataChannelOptions): DataChannel {
     }
     if (!isStreamMessage(message.messageType)) return
     sender.resume()
-    if (receiver.receive(message, deliver))
-      put(acknowledgeFrame(message, { messageId: randomUUID(), createdDate: Date.now(), sha256 }))
+    if (receiver.receive(message, deliver)) acknowledge(message)
+  }
+
+  function acknowledge(message: AgentMessage): void {
+    owed.push(message)
+    if (owed.length >= MAX_OWED) payAcknowledgements()
+    else paying ??= setTimeout(payAcknowledgements, ACKNOWLEDGE_AFTER)
+  }
+
+  function payAcknowledgements(): void {
+    clearTimeout(paying)
+    paying = undefined
+    const now = { createdDate: Date.now(), sha256 }
+    for (const message of owed.splice(0)) put(acknowledgeFrame(message, { messageId: randomUUID(), ...now }))
   }
 
   function finish(why: string): void {
@@ -225,6 +248,7 @@ export function openDataChannel(options: DataChannelOptions): DataChannel {
     while (!ended.signal.aborted) {
       try {
         socket = await connect()
+        owed = [] // what was not acknowledged comes again
         if (ended.signal.aborted) return socket.terminate()
         failures = 0
         for (const state of states.splice(0)) put(state)
@@ -277,6 +301,7 @@ export function openDataChannel(options: DataChannelOptions): DataChannel {
     retry: () => receiver.drain(deliver),
     close() {
       if (ended.signal.aborted) return
+      payAcknowledgements()
       ended.abort()
       clearTimeout(timer)
       states = []

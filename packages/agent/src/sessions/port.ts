@@ -15,8 +15,11 @@ import {
 } from '@musterbook/wire'
 import { type Kind, type KindContext, text } from './kind.ts'
 
-/** Bytes of one Output message; the official plugin takes any. */
-const OUTPUT_BYTES = 32 * 1024
+/**
+ * Bytes of one Output message; the official plugin takes any. A read of a socket has up to 64 KiB, which smux cuts in two:
+ * with its headers it goes as one message, since each one costs three hashes, an acknowledgement and a place in the relay.
+ */
+const OUTPUT_BYTES = 128 * 1024
 const DIAL_TIMEOUT_MS = 10_000
 /** Unwritten bytes of a single connection above which the client is made to send again. */
 const MAX_UNWRITTEN = 4 * 1024 * 1024
