@@ -73,9 +73,24 @@ describe('SendCommand', () => {
       ServiceRole: '',
       NotificationConfig: { NotificationArn: '', NotificationEvents: [], NotificationType: '' },
       CloudWatchOutputConfig: { CloudWatchLogGroupName: '', CloudWatchOutputEnabled: false },
+      OutputS3Region: 'us-east-1',
+      AlarmConfiguration: { IgnorePollAlarmFailure: false, Alarms: [] },
+      TriggeredAlarms: [],
     })
     const life = Command!.ExpiresAfter!.getTime() - Command!.RequestedDateTime!.getTime()
     expect(life).toBe((600 + 3_600) * 1000) // delivery and the document's default of an hour
+  })
+
+  it('runs the document whose hash the caller has seen, and no other', async () => {
+    const { ssm, ids } = await given(1, { connect: false })
+    const { Document } = await ssm.describeDocument({ Name: shell.DocumentName })
+    const asked = { ...shell, InstanceIds: ids, DocumentHashType: 'Sha256' as const }
+    const { Command } = await ssm.sendCommand({ ...asked, DocumentHash: Document?.Hash })
+    expect(Command?.Status).toBe('Pending')
+    const other = await refusal(ssm.sendCommand({ ...asked, DocumentHash: 'f'.repeat(64) }))
+    expect(other).toEqual({ name: 'InvalidDocument', message: expect.stringContaining('does not match') })
+    const old = await refusal(ssm.sendCommand({ ...asked, DocumentHash: 'f'.repeat(40), DocumentHashType: 'Sha1' }))
+    expect(old).toEqual({ name: 'InvalidDocument', message: expect.stringContaining('deprecated') })
   })
 
   it('refuses ids that no node has, all of them in one text', async () => {
@@ -310,6 +325,17 @@ describe('rate control', () => {
     expect(await ended(ssm, CommandId, 'Incomplete')).toMatchObject({ Status: 'Failed', ErrorCount: 1 })
   })
 
+  it('never stops for errors with a MaxErrors of 100%', async () => {
+    const { ssm, nodes, ids } = await given(2)
+    const CommandId = await sent(ssm, { ...shell, InstanceIds: ids, MaxConcurrency: '1%', MaxErrors: '100%' })
+    for (let failures = 0; failures < 2; failures++) {
+      const node = await eventually('one node has it', () => nodes.find((each) => each.waiting().length > 0))
+      expect(nodes.filter((each) => each.waiting().length > 0)).toHaveLength(1) // 1% of two nodes is one node
+      await carryOut(node, 'Failed')
+    }
+    expect(await ended(ssm, CommandId, 'Incomplete')).toMatchObject({ ErrorCount: 2, CompletedCount: 2 })
+  })
+
   it('reports a command as TimedOut when all of its errors are', async () => {
     const { ssm, nodes, ids } = await given(1)
     const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
@@ -532,6 +558,43 @@ describe('reading', () => {
     expect(await count('Status', 'Success')).toBe(0)
     const stage = [{ key: 'ExecutionStage' as const, value: 'Complete' }]
     expect((await refusal(ssm.listCommandInvocations({ Filters: stage }))).name).toBe('InvalidFilterKey')
+  })
+
+  it('filters invocations by time, document, node and state, all of which must hold', async () => {
+    const CommandId = commands[2]!
+    const { Commands = [] } = await ssm.listCommands({ CommandId })
+    const moment = Commands[0]!.RequestedDateTime!.toISOString()
+    const count = async (
+      Filters: { key: 'InvokedAfter' | 'InvokedBefore' | 'DocumentName' | 'Status'; value: string }[],
+      rest: { CommandId?: string; InstanceId?: string } = {},
+    ) => (await ssm.listCommandInvocations({ Filters, ...rest })).CommandInvocations?.length
+    expect(await count([{ key: 'InvokedAfter', value: moment }])).toBe(6)
+    expect(await count([{ key: 'InvokedBefore', value: moment }])).toBe(4)
+    expect(await count([{ key: 'DocumentName', value: 'AWS-RunShellScript' }])).toBe(10)
+    expect(await count([{ key: 'DocumentName', value: 'AWS-RunPowerShellScript' }])).toBe(0)
+    expect(await count([{ key: 'Status', value: 'Success' }])).toBe(0)
+    const between = [
+      { key: 'InvokedAfter' as const, value: moment },
+      { key: 'InvokedBefore' as const, value: new Date(Date.parse(moment) + 1).toISOString() },
+    ]
+    expect(await count(between)).toBe(2)
+    expect(await count(between, { InstanceId: ids[0]! })).toBe(1)
+    expect(await count(between, { CommandId: commands[0]! })).toBe(0)
+    const when = [{ key: 'InvokedAfter' as const, value: 'yesterday' }]
+    expect((await refusal(ssm.listCommandInvocations({ Filters: when }))).message).toContain('ISO 8601')
+    const of = { InstanceId: ids[0]!, Filters: [{ key: 'Status' as const, value: 'Pending' }] }
+    expect((await refusal(ssm.listCommands(of))).name).toBe('InvalidFilterKey')
+    expect((await ssm.listCommands({ InstanceId: ids[0]! })).Commands).toHaveLength(5)
+  })
+
+  it('turns pages that nothing new moves', async () => {
+    const first = await ssm.listCommands({ MaxResults: 2 })
+    testbed.clock.advance(1_000)
+    const newest = await sent(ssm, { ...shell, InstanceIds: ids })
+    const second = await ssm.listCommands({ MaxResults: 50, NextToken: first.NextToken })
+    const seen = [...(first.Commands ?? []), ...(second.Commands ?? [])].map(({ CommandId }) => CommandId)
+    expect(seen).toEqual(commands)
+    expect((await ssm.listCommands({ MaxResults: 1 })).Commands?.[0]?.CommandId).toBe(newest)
   })
 
   it('does not see what belongs to another account', async () => {

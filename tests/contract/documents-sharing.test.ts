@@ -186,10 +186,14 @@ describe('the review of a version', () => {
       ssm.listDocumentMetadataHistory({ Name, Metadata: 'DocumentReviews', MaxResults: 1, NextToken })
     const first = await history()
     expect(first).toMatchObject({ Name, DocumentVersion: '1', Author: expect.stringContaining(account) })
+    const [answer] = first.Metadata?.ReviewerResponse ?? []
+    expect(answer!.UpdatedTime!.getTime() - answer!.CreateTime!.getTime()).toBeGreaterThanOrEqual(60_000)
     expect(first.Metadata?.ReviewerResponse).toMatchObject([
       { ReviewStatus: 'APPROVED', Comment: [{ Type: 'Comment', Content: 'very fine' }] },
     ])
     const second = await history(first.NextToken)
+    // An answer is of the moment that it was asked for.
+    expect(second.Metadata?.ReviewerResponse?.[0]?.CreateTime).toEqual(answer?.CreateTime)
     expect(second.Metadata?.ReviewerResponse).toMatchObject([
       { ReviewStatus: 'PENDING', Comment: [{ Type: 'Comment', Content: 'please' }] },
     ])

@@ -121,6 +121,18 @@ describe('a new document', () => {
     expect(Document).toMatchObject({ DocumentFormat: 'YAML', PlatformTypes: ['Windows', 'Linux', 'MacOS'] })
   })
 
+  it('shows the documents that it requires, in every version', async () => {
+    const { ssm } = await newAccount()
+    const Name = 'needy'
+    const Requires = [{ Name: 'schema-of-it', Version: '$LATEST' }]
+    const made = await ssm.createDocument({ Name, Content: JSON.stringify(steps('1')), Requires })
+    expect(made.DocumentDescription?.Requires).toEqual(Requires)
+    await ssm.updateDocument({ Name, Content: JSON.stringify(steps('2')) })
+    expect((await ssm.getDocument({ Name, DocumentVersion: '2' })).Requires).toEqual(Requires)
+    const { DocumentIdentifiers } = await ssm.listDocuments({ Filters: [{ Key: 'Owner', Values: ['Self'] }] })
+    expect(DocumentIdentifiers).toMatchObject([{ Name, Requires }])
+  })
+
   it('may be of schema 1.2, and of 1.0 for sessions', async () => {
     const { ssm } = await newAccount()
     const old = {
@@ -178,6 +190,10 @@ describe('a new document', () => {
     expect(
       await refused({ Attachments: [{ Key: 'S3FileUrl', Values: ['s3://b/k'], Name: 'file.zip' }] }),
     ).toMatchObject({ name: 'ValidationException', message: expect.stringContaining('Attachments') })
+    await ssm.createDocument({ Name: 'plain', Content: JSON.stringify(steps('true')) })
+    const Attachments = [{ Key: 'SourceUrl' as const, Values: ['s3://b/k'] }]
+    const changed = ssm.updateDocument({ Name: 'plain', Content: JSON.stringify(steps('false')), Attachments })
+    expect(await refusal(changed)).toMatchObject({ message: expect.stringContaining('Attachments') })
     expect((await refusal(ssm.describeDocument({ Name: 'fresh' }))).name).toBe('InvalidDocument')
   })
 

@@ -13,7 +13,7 @@ type Command = NonNullable<Output<'SendCommand'>['Command']>
 type Invocation = NonNullable<Output<'ListCommandInvocations'>['CommandInvocations']>[number]
 type Plugin = NonNullable<Invocation['CommandPlugins']>[number]
 
-export function describeCommand(row: store.CommandRow): Command {
+export function describeCommand({ region }: Pick<Context, 'region'>, row: store.CommandRow): Command {
   const { output } = row
   return {
     CommandId: row.commandId,
@@ -27,7 +27,7 @@ export function describeCommand(row: store.CommandRow): Command {
     RequestedDateTime: row.requestedAt,
     Status: row.status as Command['Status'],
     StatusDetails: row.statusDetails,
-    OutputS3Region: output.OutputS3Region,
+    OutputS3Region: output.OutputS3Region ?? region,
     OutputS3BucketName: output.OutputS3BucketName ?? '',
     OutputS3KeyPrefix: output.OutputS3KeyPrefix ?? '',
     MaxConcurrency: row.maxConcurrency,
@@ -40,7 +40,7 @@ export function describeCommand(row: store.CommandRow): Command {
     NotificationConfig: notificationConfig(output) as Command['NotificationConfig'],
     CloudWatchOutputConfig: cloudWatchConfig(output),
     TimeoutSeconds: row.timeoutSeconds,
-    AlarmConfiguration: output.AlarmConfiguration,
+    AlarmConfiguration: output.AlarmConfiguration ?? { IgnorePollAlarmFailure: false, Alarms: [] },
     TriggeredAlarms: [],
   }
 }
@@ -65,7 +65,10 @@ export async function listCommands(context: Context, input: Input<'ListCommands'
   const after = decodeToken<store.Position>(context, 'ListCommands', input.NextToken)
   const rows = await store.listCommands(context.sql, context, filter, after, limit + 1)
   const page = rows.slice(0, limit)
-  return { Commands: page.map(describeCommand), NextToken: nextToken(context, 'ListCommands', rows, page) }
+  return {
+    Commands: page.map((row) => describeCommand(context, row)),
+    NextToken: nextToken(context, 'ListCommands', rows, page),
+  }
 }
 
 /** Newest first. Errors: InvalidCommandId, InvalidFilterKey, InvalidNextToken. */

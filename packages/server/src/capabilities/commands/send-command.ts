@@ -90,7 +90,7 @@ export async function sendCommand(context: Context, input: Request): Promise<Out
     nodes.map((node) => invocationOf(node, found, denied, now)),
   )
   context.wake(COMMANDS_WAKE)
-  return { Command: describeCommand({ ...command, ...FRESH, targetCount: nodes.length }) }
+  return { Command: describeCommand(context, { ...command, ...FRESH, targetCount: nodes.length }) }
 }
 
 const FRESH = {
@@ -109,11 +109,21 @@ async function findCommandDocument(context: Context, input: Request): Promise<Fo
       'InvalidDocument',
       `Document with name ${found.name} is of type ${found.documentType}, not Command.`,
     )
-  if (input.DocumentHash !== undefined && input.DocumentHash !== found.hash)
-    throw new AwsError('InvalidDocument', `The hash of document ${found.name} does not match the one provided.`)
+  checkHash(found, input)
   const acts = actsNow(found.name)
   if (acts !== true) throw new AwsError('InvalidDocument', `${found.name} cannot be carried out yet: ${acts}`)
   return found
+}
+
+/** InvalidDocument where the document is not the one that the caller has seen. AWS has deprecated Sha1; it is not kept here. */
+function checkHash({ name, hash }: FoundDocument, { DocumentHash: given, DocumentHashType: type }: Request): void {
+  if (type === 'Sha1')
+    throw new AwsError(
+      'InvalidDocument',
+      'Sha1 hashes are deprecated: give the Sha256 hash that DescribeDocument shows.',
+    )
+  if (given !== undefined && given.toLowerCase() !== hash)
+    throw new AwsError('InvalidDocument', `The hash of document ${name} does not match the one provided.`)
 }
 
 const SNS_TOPIC = /^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w.-]{1,256}$/

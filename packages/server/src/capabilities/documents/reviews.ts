@@ -39,6 +39,8 @@ export function updateDocumentMetadata(
         reviewStatus: next,
         reviewer: Action === 'SendForReview' ? null : caller,
         comment,
+        // What answers a request for review is of the moment that it was asked for.
+        createdAt: Action === 'SendForReview' ? updatedAt : (reviews[0]?.createdAt ?? updatedAt),
         updatedAt,
       })
     }

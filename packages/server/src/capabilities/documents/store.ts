@@ -327,18 +327,13 @@ export async function listReviews(
 }
 
 /** Adds a review, and makes its status that of the version. */
-export async function insertReview(
-  context: Scoped,
-  name: string,
-  version: number,
-  review: Omit<ReviewRow, 'createdAt'>,
-): Promise<void> {
+export async function insertReview(context: Scoped, name: string, version: number, review: ReviewRow): Promise<void> {
   const { sql, account, region } = context
   await sql`
     insert into document_reviews
       (account, region, name, version, number, review_status, reviewer, comment, created_at, updated_at)
     values (${account}, ${region}, ${name}, ${version}, ${review.number}, ${review.reviewStatus}, ${review.reviewer},
-      ${sql.json(review.comment as never)}, ${review.updatedAt}, ${review.updatedAt})`
+      ${sql.json(review.comment as never)}, ${review.createdAt}, ${review.updatedAt})`
   await sql`
     update document_versions set review_status = ${review.reviewStatus}
     where account = ${account} and region = ${region} and name = ${name} and version = ${version}`
