@@ -1,6 +1,6 @@
 /** Local ports that lead through a session: every connection here is one smux stream to the node. */
 import { createServer, type Server, type Socket } from 'node:net'
-import { isLaterVersion, MUX_AFTER_AGENT_VERSION, MuxError, MuxSession } from '@musterbook/wire'
+import { isLaterVersion, MUX_AFTER_AGENT_VERSION, MUX_MAX_STREAMS, MuxError, MuxSession } from '@musterbook/wire'
 import { openSession, type SessionClient, type SessionOptions } from './session-client.ts'
 
 /** Unwritten bytes of a local connection above which no more frames are read. */
@@ -102,6 +102,7 @@ export function forwardPort({ localHost, localPort, unreachable, ...session }: F
     }
 
     function accept(socket: Socket): void {
+      if (mux.openStreams >= MUX_MAX_STREAMS) return void socket.destroy() // as many as an agent takes
       const { stream, bytes } = mux.open()
       sockets.set(stream, socket)
       socket.setNoDelay(true)

@@ -65,6 +65,8 @@ export interface SocketEvents {
   open(): void
   message(bytes: Uint8Array): void
   closed(): void
+  /** There is no use in trying again; in words for the person at the client. */
+  refused(reason: string): void
 }
 
 export interface ClientHost {
@@ -211,6 +213,7 @@ export function openSession(options: SessionOptions): SessionClient {
         socket = undefined
         comeBack()
       },
+      refused: finish,
     })
   }
 

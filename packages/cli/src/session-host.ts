@@ -4,9 +4,11 @@ import { WebSocket } from 'ws'
 import type { ClientHost } from './session-client.ts'
 
 const HANDSHAKE_TIMEOUT_MS = 15_000
+/** Node's and OpenSSL's codes of a certificate that is not to be trusted. */
+const UNTRUSTED = /CERT|SELF_SIGNED|UNABLE_TO|ALTNAME|INVALID_CA|PATH_LENGTH|INVALID_PURPOSE/
 
-/** `ca`: certificates to trust instead of the system's. */
-export const nodeHost = (ca: string | undefined): ClientHost => ({
+/** `ca`: certificates to trust instead of the system's; `trusted`: where they come from, for a person who has to mend it. */
+export const nodeHost = (ca: string | undefined, trusted = 'the certificates of this system'): ClientHost => ({
   dial(url, events) {
     const socket = new WebSocket(url, {
       perMessageDeflate: false,
@@ -17,7 +19,13 @@ export const nodeHost = (ca: string | undefined): ClientHost => ({
     })
     socket.on('open', events.open)
     socket.on('message', events.message)
-    socket.on('error', () => {}) // 'close' follows
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      // Anything else may pass, and 'close' follows.
+      if (!UNTRUSTED.test(error.code ?? '')) return
+      events.refused(
+        `The certificate of ${new URL(url).host} is not to be trusted (${error.message}). Trusted are ${trusted}; name the control plane's ca.pem with --ca or SSL_CERT_FILE.`,
+      )
+    })
     socket.on('close', events.closed)
     return {
       send: (data) => socket.send(data),

@@ -12,6 +12,7 @@ import type { JsonValue } from '@musterbook/wire'
 import { type Credentials, call, callKms } from './client.ts'
 import { ConfigError } from './config.ts'
 import { forwardPort } from './port-forward.ts'
+import { readSecret } from './secret-file.ts'
 import { openSession, resumedBy, type SessionKey, type SessionOptions } from './session-client.ts'
 import { nodeHost } from './session-host.ts'
 
@@ -34,6 +35,8 @@ interface Access {
   region: string
   credentials: Credentials
   ca: string | undefined
+  /** Where `ca` comes from, in words. */
+  trusted: string | undefined
 }
 
 interface Started {
@@ -93,18 +96,26 @@ async function readAccess(values: Values): Promise<Access> {
     values.data ??
     env.MUSTERBOOK_DATA ??
     (process.getuid?.() === 0 ? '/var/lib/musterbook' : join(homedir(), '.local/share/musterbook'))
-  const file = await readFile(join(data, 'env'), 'utf8').catch(() => '')
+  const isGiven = env.AWS_ACCESS_KEY_ID && env.AWS_SECRET_ACCESS_KEY && (values.endpoint || env.AWS_ENDPOINT_URL)
+  const file = isGiven ? '' : ((await readSecret(join(data, 'env'))) ?? '')
   const own = (name: string) => new RegExp(`^export ${name}='([^']*)'$`, 'm').exec(file)?.[1]
-  const accessKeyId = env.AWS_ACCESS_KEY_ID ?? own('AWS_ACCESS_KEY_ID')
-  const secretAccessKey = env.AWS_SECRET_ACCESS_KEY ?? own('AWS_SECRET_ACCESS_KEY')
-  const endpoint = values.endpoint ?? env.AWS_ENDPOINT_URL ?? own('AWS_ENDPOINT_URL')
+  const accessKeyId = env.AWS_ACCESS_KEY_ID || own('AWS_ACCESS_KEY_ID')
+  const secretAccessKey = env.AWS_SECRET_ACCESS_KEY || own('AWS_SECRET_ACCESS_KEY')
+  const endpoint = values.endpoint || env.AWS_ENDPOINT_URL || own('AWS_ENDPOINT_URL')
   if (!accessKeyId || !secretAccessKey || !endpoint)
     throw new ConfigError(
       `no control plane is known: name its data folder with --data, or set AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
     )
   // Many machines have SSL_CERT_FILE set to the authorities of their company: ours counts beside them.
   const files = values.ca ? [values.ca] : [join(data, 'ca.pem'), ...(env.SSL_CERT_FILE ? [env.SSL_CERT_FILE] : [])]
-  const trusted = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')))
+  const found: { file: string; text: string }[] = []
+  for (const file of files) {
+    const text = await readFile(file, 'utf8').catch((error) => {
+      if (values.ca) throw new ConfigError(`--ca ${file} cannot be read (${error.code})`)
+      return ''
+    })
+    if (text.trim() !== '') found.push({ file, text })
+  }
   return {
     endpoint,
     region: values.region ?? env.AWS_REGION ?? env.AWS_DEFAULT_REGION ?? own('AWS_REGION') ?? 'us-east-1',
@@ -114,7 +125,8 @@ async function readAccess(values: Values): Promise<Access> {
       secretAccessKey,
       sessionToken: env.AWS_ACCESS_KEY_ID ? env.AWS_SESSION_TOKEN : undefined,
     },
-    ca: trusted.join('\n').trim() || undefined,
+    ca: found.length > 0 ? found.map(({ text }) => text).join('\n') : undefined,
+    trusted: found.length > 0 ? `those in ${found.map(({ file }) => file).join(' and ')}` : undefined,
   }
 }
 
@@ -122,10 +134,10 @@ async function start(
   access: Access,
   input: { Target: string; [member: string]: unknown },
 ): Promise<Omit<SessionOptions, 'events'>> {
-  const { endpoint, region, credentials, ca } = access
+  const { endpoint, region, credentials, ca, trusted } = access
   const { SessionId, TokenValue, StreamUrl } = await call<Started>(endpoint, region, credentials, 'StartSession', input)
   return {
-    host: nodeHost(ca),
+    host: nodeHost(ca, trusted),
     sessionId: SessionId,
     token: TokenValue,
     streamUrl: StreamUrl,
@@ -202,7 +214,8 @@ async function shell(access: Access, node: string, values: Values): Promise<void
         notice: (text) => void stderr.write(`${text}\r\n`),
         flag: () => {},
         writable: () => void stdin.resume(),
-        ended: resolve,
+        // Said here, the control plane may not know it yet.
+        ended: (words) => (words === '' ? resolve(words) : end(words)),
       },
     })
     function takeInput(): void {
@@ -259,6 +272,9 @@ async function forward(access: Access, node: string, values: Values): Promise<vo
     localHost: '127.0.0.1',
     localPort: portOf('--local', values.local ?? '0', 0),
     unreachable: () => void process.stderr.write('The node cannot reach the target.\n'),
+  }).catch(async (error: Error) => {
+    await terminate(access, options.sessionId)
+    throw new ConfigError(error.message)
   })
   process.stdout.write(
     `127.0.0.1:${forwarded.port} leads to ${values.remote ?? `port ${values.port}`} through ${node}\n`,

@@ -1,0 +1,143 @@
+/** `musterbook session` and `musterbook forward` at a terminal: what they leave behind, whom they trust, and what they say. */
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { rootCertificates } from 'node:tls'
+import { DescribeSessionsCommand } from '@aws-sdk/client-ssm'
+import { eventually, MUSTERBOOK, type Node, startTestbed, type TestAccount, type Testbed } from '@musterbook/testbed'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startPty } from '../../packages/agent/src/sessions/pty.ts'
+import { environmentOf, musterbook } from './musterbook.ts'
+
+let testbed: Testbed
+let account: TestAccount
+let node: Node
+let folder: string
+
+beforeAll(async () => {
+  testbed = await startTestbed({ logLevel: 'warn' })
+  account = await testbed.account()
+  node = await testbed.node(account, { settings: { sessionUser: '' } })
+  folder = await mkdtemp(join(tmpdir(), 'musterbook-client-'))
+})
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true })
+  await testbed[Symbol.asyncDispose]()
+})
+
+const activeSessions = async () =>
+  (await account.ssm.send(new DescribeSessionsCommand({ State: 'Active' }))).Sessions ?? []
+
+describe('the terminal of `musterbook session`', { timeout: 60_000 }, () => {
+  const text = (name: string) => readFile(join(folder, name), 'utf8')
+
+  /** A terminal of a person's, whose settings are noted before and after the session. */
+  function terminal(name: string) {
+    const session = `sh -c 'echo $$ >pid-${name}; exec ${process.execPath} ${MUSTERBOOK} session ${node.nodeId}'`
+    const script = `cd ${folder}; stty -a >before; ${session}; echo $? >${name}; stty -a >after-${name}`
+    const shown: Buffer[] = []
+    let over = false
+    const pty = startPty(
+      {
+        file: 'sh',
+        args: ['-c', script],
+        environment: { ...environmentOf(testbed, account), PATH: process.env.PATH ?? '', TERM: 'xterm' },
+        folder,
+        cols: 97,
+        rows: 31,
+      },
+      {
+        output: (bytes) => void shown.push(bytes),
+        exit: () => {
+          over = true
+        },
+      },
+    )
+    const output = () => Buffer.concat(shown).toString()
+    return {
+      type: (bytes: string) => pty.write(Buffer.from(bytes), () => {}),
+      shows: (words: string) =>
+        eventually(`the terminal shows ${words}`, () => output().includes(words)).catch((error) => {
+          throw new Error(`${error.message}: ${output()}`)
+        }),
+      over: () => eventually('it is over', () => over),
+    }
+  }
+
+  it('is as it was when the shell is left, and had its size meanwhile', async () => {
+    const person = terminal('left')
+    person.type('stty size; echo here-$((1 + 1))\r')
+    await person.shows('here-2')
+    await person.shows('31 97')
+    person.type('\u0003') // for the far side: here the terminal is raw
+    await person.shows('^C')
+    person.type('echo still-$((1 + 1))\r')
+    await person.shows('still-2')
+    person.type('exit\r')
+    await person.over()
+    expect((await text('left')).trim()).toBe('0')
+    expect(await text('after-left')).toBe(await text('before'))
+  })
+
+  it('is as it was when the client is ended by a signal, and so is the session', async () => {
+    const person = terminal('signalled')
+    person.type('echo here-$((1 + 1))\r')
+    await person.shows('here-2')
+    process.kill(Number(await text('pid-signalled')), 'SIGTERM')
+    await person.over()
+    await person.shows('The session was ended by SIGTERM.')
+    expect(await text('after-signalled')).toBe(await text('before'))
+    await eventually('no session is left', async () => (await activeSessions()).length === 0)
+  })
+})
+
+describe('`musterbook session`', { timeout: 60_000 }, () => {
+  it('ends at once, and says whom it trusts, when the certificate is not of theirs', async () => {
+    const wrong = join(folder, 'wrong.pem')
+    await writeFile(wrong, rootCertificates[0] ?? '')
+    for (const command of [
+      ['session', node.nodeId],
+      ['forward', node.nodeId, '--local', '0', '--port', '22'],
+    ]) {
+      const { code, text } = await musterbook(testbed, account, ...command, '--ca', wrong)
+      expect(code).toBe(1)
+      expect(text).toMatch(/The certificate of 127\.0\.0\.1:\d+ is not to be trusted \(.*certificate.*\)\./)
+      expect(text).toContain(
+        `Trusted are those in ${wrong}; name the control plane's ca.pem with --ca or SSL_CERT_FILE.`,
+      )
+      expect(text).not.toContain('    at ')
+    }
+    await eventually('no session is left', async () => (await activeSessions()).length === 0)
+  })
+
+  it('refuses a file of authorities that is not there', async () => {
+    const { code, text } = await musterbook(testbed, account, 'session', node.nodeId, '--ca', join(folder, 'none.pem'))
+    expect([code, text.trim()]).toEqual([1, `musterbook: --ca ${join(folder, 'none.pem')} cannot be read (ENOENT)`])
+  })
+
+  it('takes no credentials from a file that others can read', async () => {
+    const keys = account.config.credentials
+    const file = join(folder, 'env')
+    const lines = {
+      AWS_ENDPOINT_URL: testbed.endpoint,
+      AWS_ACCESS_KEY_ID: keys.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: keys.secretAccessKey,
+    }
+    await writeFile(
+      file,
+      Object.entries(lines)
+        .map(([name, value]) => `export ${name}='${value}'\n`)
+        .join(''),
+    )
+    const nobody = { ...account, config: { ...account.config, credentials: { accessKeyId: '', secretAccessKey: '' } } }
+    const sessions = async (mode: number) => {
+      await chmod(file, mode)
+      return musterbook(testbed, nobody, 'sessions', 'search', 'nothing-that-was-shown', '--data', folder)
+    }
+    expect(await sessions(0o644)).toEqual({
+      code: 1,
+      text: `musterbook: ${file} can be read by others: run chmod 600 ${file}\n`,
+    })
+    expect((await sessions(0o600)).text).not.toMatch(/chmod|control plane/)
+  })
+})
