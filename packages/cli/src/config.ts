@@ -14,7 +14,6 @@ export const COMMANDS = {
   serve: 'run the control plane alone',
   agent: 'run the agent of a node; the first time with an activation (--activation-id, --activation-code)',
   enroll: 'make an activation and print the command that turns a machine into a node',
-  follow: 'show the output of a command on all of its nodes while they run it (follow <command-id>)',
   doctor: 'say in plain words what is wrong: with the control plane here, or with the way from a node to it',
   migrate: 'bring the database up to date and stop',
 } as const
@@ -35,7 +34,7 @@ const LOG_LEVELS: readonly LogLevel[] = ['trace', 'debug', 'info', 'warn', 'erro
 
 const SERVER = ['up', 'serve'] as const
 const DATABASE = ['up', 'serve', 'migrate'] as const
-const ALL = ['up', 'serve', 'agent', 'enroll', 'follow', 'doctor', 'migrate'] as const
+const ALL = ['up', 'serve', 'agent', 'enroll', 'doctor', 'migrate'] as const
 
 /** Where nodes dial unless told otherwise. */
 export const DEFAULT_NODE_ENDPOINT = 'https://127.0.0.1:8771'
@@ -447,8 +446,6 @@ export interface RootKeySettings {
 export interface Config {
   command: Command | 'help' | 'version'
   helpFor?: Command
-  /** What `follow` follows. */
-  commandId: string | undefined
   data: string
   host: string
   port: number
@@ -488,7 +485,6 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
   const wantsVersion = flags.get('version') !== undefined
   const wantsHelp = flags.get('help') !== undefined || (word === 'help' && !wantsVersion)
   const command = wantsHelp ? 'help' : wantsVersion ? 'version' : asCommand(word)
-  const commandId = command === 'follow' ? commandIdOf(rest.shift()) : undefined
   if (command !== 'help' && rest.length > 0) throw new ConfigError(`'${rest[0]}' is one word too many after '${word}'`)
   const helpFor = wantsHelp ? [word, ...rest].find((each): each is Command => Object.hasOwn(COMMANDS, each)) : undefined
   const read = reader(flags, environment, command)
@@ -496,7 +492,6 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
   const config: Config = {
     command,
     helpFor,
-    commandId,
     data,
     host: read('host', text) ?? '127.0.0.1',
     port: read('port', port) ?? 8770,
@@ -556,11 +551,6 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
   for (const { variable } of [SETTINGS.rootKey, SETTINGS.rootSecretAccessKey]) delete environment[variable]
   if (config.ca === undefined && existsSync(join(data, 'ca.pem'))) config.ca = join(data, 'ca.pem')
   return config
-}
-
-function commandIdOf(word: string | undefined): string {
-  if (word && /^[0-9a-f-]{36}$/.test(word)) return word
-  throw new ConfigError('follow wants the id of a command: musterbook follow <command-id>')
 }
 
 function asCommand(word: string): Command {

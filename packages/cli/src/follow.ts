@@ -1,125 +1,164 @@
 /**
  * `musterbook follow <command-id>`: the output of all nodes of a command while they write it, line by line, each line under
- * its node's name, and how far the command is on standard error.
+ * its node's name, and how far the command is on standard error. It ends with the command; 0 when every node succeeded.
  */
 import { setTimeout as pause } from 'node:timers/promises'
-import { call, readEnvironment } from './client.ts'
-import type { Config } from './config.ts'
+import { parseArgs } from 'node:util'
+import { type Access, readAccess } from './access.ts'
+import { call } from './client.ts'
+import { ConfigError } from './config.ts'
 import { type EventSource, events } from './events.ts'
+import { OPEN, screen, shownNames } from './follow-screen.ts'
 
-interface Invocation {
-  InstanceId: string
-  StatusDetails: string
-}
+const FOLLOW_HELP = `musterbook follow <command-id>
+    the output of a command on all of its nodes while they run it, or again afterwards: "node | line" for standard output,
+    "node ! line" for standard error. It ends with the command, with 0 when every node succeeded and 1 otherwise.
+--data folder, --endpoint url and --region name say where; AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN) stand in for what is not given, and then the file env of the data folder.
+`
 
 /** Streams that are open at a time; the others wait their turn and miss nothing. */
 const STREAMS = 64
 const AGAIN_MS = 1_000
 /** Attempts to open a stream that has not brought anything since. */
 const ATTEMPTS = 30
+/** What shells expect of a program that Ctrl-C has ended. */
+const INTERRUPTED = 130
 
-/** Resolves with the exit code: 0 when every node succeeded. */
-export async function follow(
-  config: Config,
-  out: NodeJS.WritableStream,
-  progress: NodeJS.WritableStream,
-): Promise<number> {
-  const { endpoint, credentials } = await readEnvironment(config.data)
-  const ask = <Answer>(operation: string, input: object) =>
-    call<Answer>(endpoint, config.region, credentials, operation, input)
-  const CommandId = config.commandId ?? ''
+export async function runFollow([, ...args]: string[]): Promise<void> {
+  const { values, positionals } = readArguments(args)
+  const [commandId] = positionals
+  if (values.help || commandId === undefined) {
+    process.stdout.write(FOLLOW_HELP)
+    if (!values.help) process.exitCode = 1
+    return
+  }
+  if (positionals.length > 1) throw new ConfigError(`'${positionals[1]}' is one word too many`)
+  if (!/^[0-9a-f-]{36}$/.test(commandId)) throw new ConfigError(`'${commandId}' is not the id of a command`)
+  const stop = new AbortController()
+  process.once('SIGINT', () => stop.abort('interrupted'))
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+    stop.abort('unread')
+  })
+  const code = await follow(await readAccess(values), commandId, stop.signal)
+  if (stop.signal.reason === 'interrupted')
+    process.stderr.write(`the command goes on; it is shown again by: musterbook follow ${commandId}\n`)
+  // Connections that were cut off would keep the process for seconds.
+  process.exit(stop.signal.reason === 'interrupted' ? INTERRUPTED : code)
+}
+
+function readArguments(args: string[]) {
+  const text = { type: 'string' } as const
+  try {
+    return parseArgs({
+      args,
+      allowPositionals: true,
+      options: { data: text, endpoint: text, region: text, help: { type: 'boolean' } },
+    })
+  } catch (error) {
+    throw new ConfigError(error instanceof Error ? error.message : String(error))
+  }
+}
+
+interface Invocation {
+  InstanceId: string
+  StatusDetails: string
+}
+
+/** Resolves with the exit code. */
+async function follow(access: Access, CommandId: string, signal: AbortSignal): Promise<number> {
+  const { endpoint, region, credentials } = access
+  const ask: Ask = (operation, input) => call(endpoint, region, credentials, operation, input)
+  const { Commands } = await ask<{ Commands?: { StatusDetails: string }[] }>('ListCommands', { CommandId }).catch(
+    (error: unknown) => {
+      if (!(error instanceof ConfigError) || !error.message.includes('InvalidCommandId')) throw error
+      throw new ConfigError(`there is no command ${CommandId} in ${region}, or it is kept no longer`)
+    },
+  )
   const invocations = await listAll<Invocation>(ask, 'ListCommandInvocations', 'CommandInvocations', { CommandId })
+  if (invocations.length === 0)
+    throw new ConfigError(`the command went to no node: ${Commands?.[0]?.StatusDetails ?? ''}`)
   const names = await nodeNames(
     ask,
     invocations.map(({ InstanceId }) => InstanceId),
   )
-  const width = Math.min(30, Math.max(0, ...[...names.values()].map((name) => name.length)))
   const states = new Map(invocations.map(({ InstanceId, StatusDetails }) => [InstanceId, StatusDetails]))
-  const board = progressLine(progress, states)
+  const shown = screen(
+    process.stdout,
+    process.stderr,
+    names,
+    states,
+    process.stdout.isTTY && process.stdout.hasColors(),
+  )
   await inParallel([...states.keys()], STREAMS, async (nodeId) => {
     const path = `/v1/commands/${CommandId}/invocations/${nodeId}/output`
-    const name = (names.get(nodeId) ?? nodeId).padEnd(width)
     await followNode(
-      { endpoint, region: config.region, credentials, path },
+      { endpoint, region, credentials, path },
       {
-        line: (text) => board.above(() => out.write(`${name} | ${text}\n`)),
-        state: (words) => {
-          states.set(nodeId, words)
-          board.draw()
-        },
+        line: (stream, text) => shown.line(nodeId, stream, text),
+        state: (statusDetails) => shown.state(nodeId, statusDetails),
       },
+      signal,
     )
   })
-  board.end()
-  return [...states.values()].every((state) => state === 'Success') ? 0 : 1
+  shown.end()
+  const ends = [...states.values()]
+  return ends.every((state) => state === 'Success' || (signal.aborted && OPEN.has(state))) ? 0 : 1
 }
 
 interface Reader {
-  line(text: string): void
+  line(stream: string, text: string): void
   state(statusDetails: string): void
 }
 
-/** Reads one node to its end; a broken stream goes on where it broke. */
-export async function followNode(source: EventSource, reader: Reader): Promise<void> {
-  const lines = lineReader(reader.line)
+/** Reads one node to its end, or until it is told to stop; a broken stream goes on where it broke. */
+async function followNode(source: EventSource, reader: Reader, signal: AbortSignal): Promise<void> {
+  const lines = lineReader(reader)
   let offset = 0
-  for (let failures = 0; ; failures++) {
+  for (let failures = 0; !signal.aborted; failures++) {
     try {
-      for await (const { id, event, data } of events(source, offset)) {
+      for await (const { id, event, data } of events(source, offset, signal)) {
         failures = 0
         if (event === 'output') {
           const { Step, Stream, Data } = JSON.parse(data) as { Step: string; Stream: string; Data: string }
-          lines.add(`${Step} ${Stream}`, Buffer.from(Data, 'base64'))
+          lines.add(Step, Stream, Buffer.from(Data, 'base64'))
           offset = Number(id)
-        } else reader.state((JSON.parse(data) as { StatusDetails: string }).StatusDetails)
-        if (event === 'end') return lines.end()
+          continue
+        }
+        if (event === 'end') lines.end()
+        reader.state((JSON.parse(data) as { StatusDetails: string }).StatusDetails)
+        if (event === 'end') return
       }
     } catch (error) {
+      if (signal.aborted) return
       if (failures >= ATTEMPTS || (error instanceof Error && error.message.includes('was refused'))) throw error
     }
-    await pause(AGAIN_MS)
+    await pause(AGAIN_MS, undefined, { signal }).catch(() => {})
   }
 }
+
+/** A line without an end is shown at this length, so that it is not kept whole. */
+const LONGEST_LINE = 65_536
 
 /** Whole lines of several streams; bytes of a character may come apart. */
-function lineReader(line: (text: string) => void) {
-  const streams = new Map<string, { decoder: InstanceType<typeof TextDecoder>; rest: string }>()
+function lineReader({ line }: Pick<Reader, 'line'>) {
+  const streams = new Map<string, { stream: string; decoder: InstanceType<typeof TextDecoder>; rest: string }>()
   return {
-    add(stream: string, bytes: Uint8Array) {
-      const state = streams.get(stream) ?? { decoder: new TextDecoder(), rest: '' }
-      streams.set(stream, state)
-      const [last = '', ...whole] = (state.rest + state.decoder.decode(bytes, { stream: true })).split('\n').reverse()
-      state.rest = last
-      for (const text of whole.reverse()) line(text)
+    add(step: string, stream: string, bytes: Uint8Array) {
+      const key = `${step} ${stream}`
+      const state = streams.get(key) ?? { stream, decoder: new TextDecoder(), rest: '' }
+      streams.set(key, state)
+      const whole = (state.rest + state.decoder.decode(bytes, { stream: true })).split('\n')
+      state.rest = whole.pop() ?? ''
+      for (const text of whole) line(stream, text)
+      if (state.rest.length > LONGEST_LINE) {
+        line(stream, state.rest)
+        state.rest = ''
+      }
     },
     end() {
-      for (const { rest } of streams.values()) if (rest !== '') line(rest)
-    },
-  }
-}
-
-const OPEN = new Set(['Pending', 'InProgress', 'Delayed', 'Cancelling'])
-
-function progressLine(to: NodeJS.WritableStream, states: ReadonlyMap<string, string>) {
-  const isTerminal = 'isTTY' in to && to.isTTY === true
-  const text = () => {
-    const counts = new Map<string, number>()
-    for (const state of states.values()) counts.set(state, (counts.get(state) ?? 0) + 1)
-    const done = [...states.values()].filter((state) => !OPEN.has(state)).length
-    return `${done} of ${states.size} done: ${[...counts].map(([state, count]) => `${count} ${state}`).join(', ')}`
-  }
-  const clear = () => isTerminal && to.write('\r\x1b[K')
-  const draw = () => isTerminal && to.write(`\r\x1b[K${text()}`)
-  return {
-    above(write: () => void) {
-      clear()
-      write()
-      draw()
-    },
-    draw,
-    end() {
-      clear()
-      to.write(`${text()}\n`)
+      for (const { stream, rest } of streams.values()) if (rest !== '') line(stream, rest)
     },
   }
 }
@@ -137,20 +176,20 @@ async function listAll<Row>(ask: Ask, operation: string, member: string, input: 
   return rows
 }
 
-/** The machines' own names, 50 at a time; the id where a machine has told none. */
+/** What the machines call themselves, else what their owner calls them, else their ids; 50 at a time. */
 async function nodeNames(ask: Ask, nodeIds: string[]): Promise<Map<string, string>> {
-  const names = new Map(nodeIds.map((nodeId) => [nodeId, nodeId]))
+  const known = new Map<string, (string | undefined)[]>()
   for (let from = 0; from < nodeIds.length; from += 50) {
     const Filters = [{ Key: 'InstanceIds', Values: nodeIds.slice(from, from + 50) }]
-    const rows = await listAll<{ InstanceId: string; ComputerName?: string }>(
+    const rows = await listAll<{ InstanceId: string; ComputerName?: string; Name?: string }>(
       ask,
       'DescribeInstanceInformation',
       'InstanceInformationList',
       { Filters },
     )
-    for (const { InstanceId, ComputerName } of rows) if (ComputerName) names.set(InstanceId, ComputerName)
+    for (const { InstanceId, ComputerName, Name } of rows) known.set(InstanceId, [ComputerName, Name])
   }
-  return names
+  return shownNames(nodeIds.map((nodeId) => ({ nodeId, names: known.get(nodeId) ?? [] })))
 }
 
 async function inParallel<Item>(items: Item[], width: number, act: (item: Item) => Promise<void>): Promise<void> {

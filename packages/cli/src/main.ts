@@ -24,11 +24,6 @@ async function main(args: string[]): Promise<void> {
       const { becomeAgent } = await import('./agent.ts')
       return becomeAgent(config)
     }
-    case 'follow': {
-      const { follow } = await import('./follow.ts')
-      process.exitCode = await follow(config, process.stdout, process.stderr)
-      return
-    }
     case 'doctor': {
       const { doctor } = await import('./doctor.ts')
       const { text, healthy } = await doctor(config)

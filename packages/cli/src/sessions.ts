@@ -3,16 +3,13 @@
  * machines without session-manager-plugin, and the ProxyCommand of ssh. Credentials are those of the environment, or of
  * the data folder. Standard output carries what the session says and nothing else.
  */
-import { readFile } from 'node:fs/promises'
-import { homedir } from 'node:os'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { DATA_KEY_BYTES, sessionCipher } from '@musterbook/agent/encryption'
 import type { JsonValue } from '@musterbook/wire'
-import { type Credentials, call, callKms } from './client.ts'
+import { type Access, readAccess } from './access.ts'
+import { call, callKms } from './client.ts'
 import { ConfigError } from './config.ts'
 import { forwardPort } from './port-forward.ts'
-import { readSecret } from './secret-file.ts'
 import { openSession, resumedBy, type SessionKey, type SessionOptions } from './session-client.ts'
 import { nodeHost } from './session-host.ts'
 
@@ -29,15 +26,6 @@ AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN) stand in for what is not given, an
 
 /** How long an agent may take to end a session at its client's word. */
 const LAST_WORD_MS = 3_000
-
-interface Access {
-  endpoint: string
-  region: string
-  credentials: Credentials
-  ca: string | undefined
-  /** Where `ca` comes from, in words. */
-  trusted: string | undefined
-}
 
 interface Started {
   SessionId: string
@@ -89,46 +77,6 @@ function readArguments(args: string[]) {
 }
 
 type Values = ReturnType<typeof readArguments>['values']
-
-async function readAccess(values: Values): Promise<Access> {
-  const { env } = process
-  const data =
-    values.data ??
-    env.MUSTERBOOK_DATA ??
-    (process.getuid?.() === 0 ? '/var/lib/musterbook' : join(homedir(), '.local/share/musterbook'))
-  const isGiven = env.AWS_ACCESS_KEY_ID && env.AWS_SECRET_ACCESS_KEY && (values.endpoint || env.AWS_ENDPOINT_URL)
-  const file = isGiven ? '' : ((await readSecret(join(data, 'env'))) ?? '')
-  const own = (name: string) => new RegExp(`^export ${name}='([^']*)'$`, 'm').exec(file)?.[1]
-  const accessKeyId = env.AWS_ACCESS_KEY_ID || own('AWS_ACCESS_KEY_ID')
-  const secretAccessKey = env.AWS_SECRET_ACCESS_KEY || own('AWS_SECRET_ACCESS_KEY')
-  const endpoint = values.endpoint || env.AWS_ENDPOINT_URL || own('AWS_ENDPOINT_URL')
-  if (!accessKeyId || !secretAccessKey || !endpoint)
-    throw new ConfigError(
-      `no control plane is known: name its data folder with --data, or set AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
-    )
-  // Many machines have SSL_CERT_FILE set to the authorities of their company: ours counts beside them.
-  const files = values.ca ? [values.ca] : [join(data, 'ca.pem'), ...(env.SSL_CERT_FILE ? [env.SSL_CERT_FILE] : [])]
-  const found: { file: string; text: string }[] = []
-  for (const file of files) {
-    const text = await readFile(file, 'utf8').catch((error) => {
-      if (values.ca) throw new ConfigError(`--ca ${file} cannot be read (${error.code})`)
-      return ''
-    })
-    if (text.trim() !== '') found.push({ file, text })
-  }
-  return {
-    endpoint,
-    region: values.region ?? env.AWS_REGION ?? env.AWS_DEFAULT_REGION ?? own('AWS_REGION') ?? 'us-east-1',
-    // A token belongs to the keys of the environment, never to those of the data folder.
-    credentials: {
-      accessKeyId,
-      secretAccessKey,
-      sessionToken: env.AWS_ACCESS_KEY_ID ? env.AWS_SESSION_TOKEN : undefined,
-    },
-    ca: found.length > 0 ? found.map(({ text }) => text).join('\n') : undefined,
-    trusted: found.length > 0 ? `those in ${found.map(({ file }) => file).join(' and ')}` : undefined,
-  }
-}
 
 async function start(
   access: Access,

@@ -9,6 +9,10 @@ export interface Tool {
 }
 
 export const TOOLS: Readonly<Record<string, Tool>> = {
+  follow: {
+    help: 'show the output of a command on all of its nodes while they run it',
+    load: async () => (await import('./follow.ts')).runFollow,
+  },
   keys: {
     help: 'change the root key while everything runs, and tell which one is in use',
     load: async () => (await import('./keys.ts')).runKeys,
