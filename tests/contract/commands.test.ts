@@ -93,6 +93,25 @@ describe('SendCommand', () => {
     expect(old).toEqual({ name: 'InvalidDocument', message: expect.stringContaining('deprecated') })
   })
 
+  it('keeps the name of the document as it was given, short or an ARN, to be found by', async () => {
+    const { ssm, ids } = await given(1, { connect: false })
+    const DocumentName = 'arn:aws:ssm:us-east-1::document/AWS-RunShellScript'
+    const { Command } = await ssm.sendCommand({ ...shell, DocumentName, InstanceIds: ids })
+    expect(Command?.DocumentName).toBe(DocumentName)
+    const Filters = [{ key: 'DocumentName' as const, value: DocumentName }]
+    expect((await ssm.listCommands({ Filters })).Commands).toMatchObject([{ CommandId: Command?.CommandId }])
+  })
+
+  it('says which documents of Amazon cannot be carried out yet, and sends nothing', async () => {
+    const { ssm, ids } = await given(1, { connect: false })
+    for (const DocumentName of ['AWS-RefreshAssociation', 'AWS-UpdateSSMAgent'])
+      expect(await refusal(ssm.sendCommand({ DocumentName, InstanceIds: ids }))).toEqual({
+        name: 'InvalidDocument',
+        message: expect.stringMatching(`^${DocumentName} cannot be carried out: `),
+      })
+    expect((await ssm.listCommands({})).Commands).toEqual([])
+  })
+
   it('refuses ids that no node has, all of them in one text', async () => {
     const { account, ssm, ids } = await given(1, { connect: false })
     const unknown = ['mi-0123456789abcdef0', 'mi-0123456789abcdef1']
@@ -165,6 +184,21 @@ describe('targets', () => {
     const CommandId = await sent(ssm, { ...shell, Targets: [{ Key: 'tag:Env', Values: ['a'] }] })
     expect(await stands(ssm, CommandId, node.nodeId, 'InvalidPlatform')).toMatchObject({ Status: 'Failed' })
     await ended(ssm, CommandId, 'Incomplete')
+  })
+
+  it('of a platform that no precondition of the document names end as InvalidPlatform too', async () => {
+    const account = await testbed.account()
+    const ssm = clientOf(testbed, account)
+    const node = await simulatedNode(testbed, account, { tags: { Env: 'a' } }) // on Linux
+    const precondition = { StringEquals: ['platformType', 'Windows'] }
+    const step = { name: 'one', action: 'aws:runPowerShellScript', precondition, inputs: { runCommand: ['dir'] } }
+    const Content = JSON.stringify({ schemaVersion: '2.2', mainSteps: [step] })
+    await ssm.createDocument({ Name: 'windows-only', Content, DocumentType: 'Command' })
+    const DocumentName = 'windows-only'
+    const CommandId = await sent(ssm, { DocumentName, Targets: [{ Key: 'tag:Env', Values: ['a'] }] })
+    await stands(ssm, CommandId, node.nodeId, 'InvalidPlatform')
+    const refused = await refusal(ssm.sendCommand({ DocumentName, InstanceIds: [node.nodeId] }))
+    expect(refused.name).toBe('UnsupportedPlatformType')
   })
 })
 

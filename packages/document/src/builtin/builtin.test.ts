@@ -95,6 +95,7 @@ describe('the documents everyone has', () => {
   it('say why when they cannot be carried out yet', () => {
     for (const name of [
       'AWS-RunPatchBaseline',
+      'AWS-RefreshAssociation',
       'AWS-UpdateSSMAgent',
       'AWS-ConfigureAWSPackage',
       'AWS-GatherSoftwareInventory',

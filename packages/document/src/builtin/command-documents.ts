@@ -190,6 +190,7 @@ export const COMMAND_DOCUMENTS: readonly BuiltinDocument[] = [
     name: 'AWS-RefreshAssociation',
     description: 'Apply associations on the node now instead of at their next time.',
     platformTypes: ['Windows', 'Linux', 'MacOS'],
+    notYet: 'AWS-RefreshAssociation cannot be carried out: this server has no associations yet.',
     content: {
       schemaVersion: '1.2',
       description: 'Apply associations on the node now instead of at their next time.',

@@ -49,7 +49,8 @@ export async function sendCommand(context: Context, input: Request): Promise<Out
     account: context.account,
     region: context.region,
     commandId,
-    documentName: found.name,
+    // As it was asked for, so that who sent it finds it by the same name.
+    documentName: input.DocumentName.startsWith('arn:') ? input.DocumentName : found.name,
     documentVersion: input.DocumentVersion ?? '$DEFAULT',
     comment: input.Comment ?? '',
     parameters,
@@ -111,7 +112,7 @@ async function findCommandDocument(context: Context, input: Request): Promise<Fo
     )
   checkHash(found, input)
   const acts = actsNow(found.name)
-  if (acts !== true) throw new AwsError('InvalidDocument', `${found.name} cannot be carried out yet: ${acts}`)
+  if (acts !== true) throw new AwsError('InvalidDocument', acts)
   return found
 }
 
