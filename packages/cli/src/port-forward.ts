@@ -3,6 +3,8 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { isLaterVersion, MUX_AFTER_AGENT_VERSION, MUX_MAX_STREAMS, MuxError, MuxSession } from '@musterbook/wire'
 import { openSession, type SessionClient, type SessionOptions } from './session-client.ts'
 
+/** Bytes of one message: sockets that are full are read several times in a row. The relay takes a MiB. */
+const MESSAGE_BYTES = 128 * 1024
 /** Unwritten bytes of a local connection above which no more frames are read. */
 const MAX_UNWRITTEN = 1024 * 1024
 
@@ -64,8 +66,25 @@ export function forwardPort({ localHost, localPort, unreachable, ...session }: F
       reject(new Error(reason || 'The session ended.'))
     }
 
-    function send(bytes: Uint8Array): void {
-      if (bytes.length === 0 || client.write(bytes)) return
+    let waiting: Uint8Array[] = []
+    let waitingBytes = 0
+
+    function send(...parts: Uint8Array[]): void {
+      if (waitingBytes === 0) setImmediate(flush)
+      for (const part of parts) {
+        if (part.length === 0) continue
+        waiting.push(part)
+        waitingBytes += part.length
+      }
+      if (waitingBytes >= MESSAGE_BYTES) flush()
+    }
+
+    function flush(): void {
+      if (waitingBytes === 0) return
+      const parts = waiting
+      waiting = []
+      waitingBytes = 0
+      if (client.writeMessage(parts)) return
       room = false
       for (const socket of sockets.values()) socket.pause()
     }
@@ -108,7 +127,7 @@ export function forwardPort({ localHost, localPort, unreachable, ...session }: F
       socket.setNoDelay(true)
       if (!room) socket.pause()
       send(bytes)
-      socket.on('data', (data) => send(mux.write(stream, data)))
+      socket.on('data', (data) => send(...mux.write(stream, data)))
       socket.on('error', () => {})
       socket.on('close', () => {
         sockets.delete(stream)

@@ -17,6 +17,7 @@ import {
   decodeAgentMessage,
   type JsonValue,
   PAYLOAD_TYPE,
+  type Payload,
   type ProcessedClientAction,
   parseAcknowledge,
   parseChannelClosed,
@@ -34,9 +35,8 @@ import {
 
 /** Four numbers; agents speak smux without keep-alive to clients of this version. */
 export const CLIENT_VERSION = '1.2.650.0'
-/** Bytes of one message of a terminal, and of a port: what is read from a socket at once, with the headers of smux. */
+/** Bytes of one message of a terminal. */
 const INPUT_BYTES = 16 * 1024
-const PORT_INPUT_BYTES = 128 * 1024
 /** Messages and bytes under way: the relay keeps 4 MiB. */
 const WINDOW = 256
 const WINDOW_BYTES = 3 * 1024 * 1024
@@ -136,6 +136,8 @@ export interface SessionOptions {
 export interface SessionClient {
   /** Takes bytes for the session's input, before it is ready too; false: wait for `writable` before the next ones. */
   write(bytes: Uint8Array): boolean
+  /** One message of a port that is ready, which is never encrypted. Parts are put together on their way. */
+  writeMessage(bytes: Payload): boolean
   resize(size: TerminalSize): void
   flag(flag: keyof typeof STREAM_FLAG): void
   /** Stops taking frames while whoever gets the output is slow; what is under way then waits at the relay. */
@@ -257,7 +259,7 @@ export function openSession(options: SessionOptions): SessionClient {
     if (next !== undefined) forget = host.after(Math.max(1, next - now), flush)
   }
 
-  function send(payloadType: number, payload: Uint8Array): boolean {
+  function send(payloadType: number, payload: Payload): boolean {
     if (over) return true
     sender.send(payloadType, payload)
     flush()
@@ -356,9 +358,8 @@ export function openSession(options: SessionOptions): SessionClient {
   }
 
   function write(bytes: Uint8Array): void {
-    const most = request?.sessionType === 'Port' ? PORT_INPUT_BYTES : INPUT_BYTES
-    for (let at = 0; at < bytes.length; at += most) {
-      const part = bytes.subarray(at, at + most)
+    for (let at = 0; at < bytes.length; at += INPUT_BYTES) {
+      const part = bytes.subarray(at, at + INPUT_BYTES)
       send(PAYLOAD_TYPE.Output, cipher ? cipher.encrypt(part) : part)
     }
   }
@@ -405,6 +406,7 @@ export function openSession(options: SessionOptions): SessionClient {
       onceReady(bytes.length, () => write(bytes))
       return !isFull
     },
+    writeMessage: (bytes) => send(PAYLOAD_TYPE.Output, bytes),
     resize: (size) => onceReady(0, () => send(PAYLOAD_TYPE.Size, buildSize(size))),
     finish(done) {
       if (over || (sender.drained && early.length === 0)) done()

@@ -35,8 +35,12 @@ export interface AgentMessage {
   payload: Uint8Array
 }
 
+/** A payload to be written: in parts, where putting them together first would be one more copy. */
+export type Payload = Uint8Array | readonly Uint8Array[]
+
 /** What a writer must say; the rest is 1 for schemaVersion and 0 or empty. */
-export type AgentMessageFields = Pick<AgentMessage, 'messageType' | 'createdDate' | 'messageId'> & Partial<AgentMessage>
+export type AgentMessageFields = Pick<AgentMessage, 'messageType' | 'createdDate' | 'messageId'> &
+  Partial<Omit<AgentMessage, 'payload'>> & { payload?: Payload }
 
 export const FLAG_SYN = 1
 export const FLAG_FIN = 2
@@ -87,7 +91,8 @@ export class FrameError extends Error {
 /** Writes one message; throws a FrameError for a field that has no place in the layout. */
 export function encodeAgentMessage(fields: AgentMessageFields, sha256: Sha256): Uint8Array {
   const payload = fields.payload ?? NO_BYTES
-  const frame = new Uint8Array(AGENT_MESSAGE_PREFIX + payload.length)
+  const length = payloadBytes(payload)
+  const frame = new Uint8Array(AGENT_MESSAGE_PREFIX + length)
   const view = new DataView(frame.buffer)
   view.setUint32(0, HEADER_LENGTH)
   writeMessageType(frame, fields.messageType)
@@ -97,12 +102,19 @@ export function encodeAgentMessage(fields: AgentMessageFields, sha256: Sha256): 
   writeUint53(view, OFFSET.sequenceNumber, fields.sequenceNumber ?? 0, 'sequence-number')
   writeUint53(view, OFFSET.flags, fields.flags ?? 0, 'flags')
   writeMessageId(frame, fields.messageId)
-  writeHex(frame, OFFSET.digest, sha256(payload))
   view.setUint32(OFFSET.payloadType, uint32(fields.payloadType ?? 0, 'payload-type'))
-  view.setUint32(OFFSET.payloadLength, uint32(payload.length, 'payload-length'))
-  frame.set(payload, AGENT_MESSAGE_PREFIX)
+  view.setUint32(OFFSET.payloadLength, uint32(length, 'payload-length'))
+  let at = AGENT_MESSAGE_PREFIX
+  for (const part of payload instanceof Uint8Array ? [payload] : payload) {
+    frame.set(part, at)
+    at += part.length
+  }
+  writeHex(frame, OFFSET.digest, sha256(frame.subarray(AGENT_MESSAGE_PREFIX)))
   return frame
 }
+
+export const payloadBytes = (payload: Payload): number =>
+  payload instanceof Uint8Array ? payload.length : payload.reduce((bytes, part) => bytes + part.length, 0)
 
 /**
  * Reads one message; its payload is a view into the frame. Given a hash, a payload that is not empty must match its
@@ -212,9 +224,12 @@ function readUint53(view: DataView, offset: number, reason: FrameReason): number
 /** dd01e56b-ff48-483e-a508-b5f073f31b16 travels as a508b5f073f31b16 dd01e56bff48483e. */
 function writeMessageId(frame: Uint8Array, messageId: string): void {
   if (!UUID.test(messageId)) throw new FrameError('message-id', 'MessageId is not a UUID')
-  const hex = messageId.replaceAll('-', '')
-  writeHex(frame, OFFSET.messageId, hex.slice(16))
-  writeHex(frame, OFFSET.messageId + 8, hex.slice(0, 16))
+  const [a = '', b = '', c = '', d = '', e = ''] = messageId.split('-')
+  writeHex(frame, OFFSET.messageId, d)
+  writeHex(frame, OFFSET.messageId + 2, e)
+  writeHex(frame, OFFSET.messageId + 8, a)
+  writeHex(frame, OFFSET.messageId + 12, b)
+  writeHex(frame, OFFSET.messageId + 14, c)
 }
 
 function readMessageId(frame: Uint8Array): string {
@@ -225,7 +240,13 @@ function readMessageId(frame: Uint8Array): string {
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
 function writeHex(frame: Uint8Array, offset: number, hex: string): void {
-  for (let at = 0; at < hex.length; at += 2) frame[offset + at / 2] = Number.parseInt(hex.slice(at, at + 2), 16)
+  for (let at = 0; at < hex.length; at += 2) frame[offset + at / 2] = (digit(hex, at) << 4) | digit(hex, at + 1)
+}
+
+/** 0-9 are 0x30 to 0x39, A-F and a-f 0x41 and 0x61 on: nothing else is handed in here. */
+function digit(hex: string, at: number): number {
+  const code = hex.charCodeAt(at)
+  return code <= 0x39 ? code - 0x30 : (code | 0x20) - 0x57
 }
 
 function readHex(frame: Uint8Array, offset: number, length: number): string {

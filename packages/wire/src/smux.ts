@@ -175,19 +175,21 @@ export class MuxSession {
     return { stream, bytes: encodeMuxFrame('SYN', stream) }
   }
 
-  /** The bytes that carry data on a stream: one frame for each MUX_MAX_FRAME_BYTES. */
-  write(stream: number, data: Uint8Array): Uint8Array {
+  /**
+   * The bytes that carry data on a stream: one frame for each MUX_MAX_FRAME_BYTES. In parts, the data as views: whoever
+   * sends them puts them together with others anyway.
+   */
+  write(stream: number, data: Uint8Array): Uint8Array[] {
     if (this.failure) throw this.failure
     if (!this.streams.has(stream)) throw new MuxError('unknown-stream', `stream ${stream} is not open`)
-    const frames = Math.ceil(data.length / MUX_MAX_FRAME_BYTES)
-    const bytes = new Uint8Array(frames * MUX_HEADER_BYTES + data.length)
-    for (let frame = 0; frame < frames; frame++) {
-      const part = data.subarray(frame * MUX_MAX_FRAME_BYTES, (frame + 1) * MUX_MAX_FRAME_BYTES)
-      const at = frame * (MUX_HEADER_BYTES + MUX_MAX_FRAME_BYTES)
-      writeHeader(bytes, at, MUX_COMMAND.PSH, part.length, stream)
-      bytes.set(part, at + MUX_HEADER_BYTES)
+    const parts: Uint8Array[] = []
+    for (let at = 0; at < data.length; at += MUX_MAX_FRAME_BYTES) {
+      const part = data.subarray(at, at + MUX_MAX_FRAME_BYTES)
+      const header = new Uint8Array(MUX_HEADER_BYTES)
+      writeHeader(header, 0, MUX_COMMAND.PSH, part.length, stream)
+      parts.push(header, part)
     }
-    return bytes
+    return parts
   }
 
   /** Closes a stream in both directions; the bytes to send, none when it was closed before. */

@@ -8,7 +8,7 @@
 //           acknowledged by number, each on its own           only the oldest is sent again, after the timeout
 //   wire -> receive -> expected? deliver, then those behind it : later? keep : earlier? acknowledge, drop
 
-import { type AgentMessage, encodeAgentMessage, FLAG_SYN } from './agent-message.ts'
+import { type AgentMessage, encodeAgentMessage, FLAG_SYN, type Payload, payloadBytes } from './agent-message.ts'
 import type { DATA_MESSAGE } from './data-channel.ts'
 import type { Sha256 } from './sigv4.ts'
 
@@ -104,8 +104,8 @@ export class StreamSender {
    * Takes one message; `poll` hands its frame out. Messages that cannot wait (an exit code) may go beyond the window;
    * beyond STREAM_CAPACITY a StreamError is thrown and nothing is lost that was taken before.
    */
-  send(payloadType: number, payload: Uint8Array): void {
-    if (this.outgoing.size >= STREAM_CAPACITY || this.bytes + payload.length > 2 * STREAM_CAPACITY_BYTES) {
+  send(payloadType: number, payload: Payload): void {
+    if (this.outgoing.size >= STREAM_CAPACITY || this.bytes + payloadBytes(payload) > 2 * STREAM_CAPACITY_BYTES) {
       throw new StreamError('the peer acknowledges too slowly: more messages are under way than either end keeps')
     }
     const { messageType, sha256, newMessageId, wallClock } = this.options

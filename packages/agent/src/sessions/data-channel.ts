@@ -17,6 +17,7 @@ import {
   FLAG_SYN,
   isStreamMessage,
   PAYLOAD_TYPE,
+  type Payload,
   parseAcknowledge,
   parseChannelToken,
   type SessionState,
@@ -67,7 +68,7 @@ export interface DataChannelOptions {
 
 export interface DataChannel {
   /** Takes a message; false: wait for `writable` before the next one. */
-  send(payloadType: number, payload: Uint8Array): boolean
+  send(payloadType: number, payload: Payload): boolean
   /** From now on Output, StdErr and ExitCode leave encrypted, and Output arrives so. */
   encrypt(cipher: Cipher): void
   state(state: SessionState): void
@@ -271,7 +272,7 @@ export function openDataChannel(options: DataChannelOptions): DataChannel {
   return {
     send(payloadType, payload) {
       if (ended.signal.aborted) return true
-      sender.send(payloadType, cipher && ENCRYPTED.has(payloadType) ? cipher.encrypt(payload) : payload)
+      sender.send(payloadType, cipher && ENCRYPTED.has(payloadType) ? cipher.encrypt(inOne(payload)) : payload)
       flush()
       waitsForRoom = !sender.writable
       return !waitsForRoom
@@ -311,5 +312,7 @@ export function openDataChannel(options: DataChannelOptions): DataChannel {
     },
   }
 }
+
+const inOne = (payload: Payload): Uint8Array => (payload instanceof Uint8Array ? payload : Buffer.concat(payload))
 
 class SessionIsOver extends Error {}

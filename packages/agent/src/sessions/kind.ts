@@ -1,11 +1,11 @@
 // What every kind of session (shell, command, port) is to session.ts.
 
-import type { JsonObject } from '@musterbook/wire'
+import type { JsonObject, Payload } from '@musterbook/wire'
 import type { RunAs } from './run-as.ts'
 
 export interface KindContext {
   /** False: pause until `writable` is called. */
-  send(payloadType: number, payload: Uint8Array): boolean
+  send(payloadType: number, payload: Payload): boolean
   /** The session is over; `failure` in words for the person who started it. */
   ended(failure?: string): void
   runAs: RunAs

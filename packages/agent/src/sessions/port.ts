@@ -16,8 +16,8 @@ import {
 import { type Kind, type KindContext, text } from './kind.ts'
 
 /**
- * Bytes of one Output message; the official plugin takes any. A read of a socket has up to 64 KiB, which smux cuts in two:
- * with its headers it goes as one message, since each one costs three hashes, an acknowledgement and a place in the relay.
+ * Bytes of one Output message; the official plugin takes any, the relay a MiB. A socket that is full is read several times
+ * in a row, 64 KiB each: they go as one message, since each one costs an acknowledgement and its way through the relay.
  */
 const OUTPUT_BYTES = 128 * 1024
 const DIAL_TIMEOUT_MS = 10_000
@@ -162,10 +162,27 @@ function multiplexed(context: KindContext, target: Target): Kind {
   })
   const streams = new Map<number, { socket: Socket | undefined; early: Uint8Array[]; ended: boolean }>()
   let room = true
+  let waiting: Uint8Array[] = []
+  let waitingBytes = 0
   const ticking = keepsAlive ? setInterval(tick, KEEP_ALIVE_TICK_MS) : undefined
 
-  function send(bytes: Uint8Array): void {
-    if (bytes.length > 0 && !sendAll(context, bytes)) pause()
+  /** In order, and together with what else is read before this machine's sockets have all been looked at. */
+  function send(...parts: Uint8Array[]): void {
+    if (waitingBytes === 0) setImmediate(flush)
+    for (const part of parts) {
+      if (part.length === 0) continue
+      waiting.push(part)
+      waitingBytes += part.length
+    }
+    if (waitingBytes >= OUTPUT_BYTES) flush()
+  }
+
+  function flush(): void {
+    if (waitingBytes === 0) return
+    const parts = waiting
+    waiting = []
+    waitingBytes = 0
+    if (!context.send(PAYLOAD_TYPE.Output, parts)) pause()
   }
 
   function pause(): void {
@@ -193,7 +210,7 @@ function multiplexed(context: KindContext, target: Target): Kind {
         if (!room) socket.pause()
         for (const bytes of state.early.splice(0)) write(stream, socket, bytes)
         if (state.ended) socket.end()
-        socket.on('data', (bytes: Buffer) => send(mux.write(stream, bytes)))
+        socket.on('data', (bytes: Buffer) => send(...mux.write(stream, bytes)))
         socket.on('error', () => {})
         socket.on('close', () => close(stream))
       },
@@ -214,6 +231,7 @@ function multiplexed(context: KindContext, target: Target): Kind {
   }
 
   function stop(): void {
+    flush()
     clearInterval(ticking)
     for (const { socket } of streams.values()) socket?.destroy()
     streams.clear()
