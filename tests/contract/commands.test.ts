@@ -660,8 +660,18 @@ describe('a document of several steps', () => {
     const Name = 'TwoSteps'
     await ssm.createDocument({ Name, Content, DocumentType: 'Command', DocumentFormat: 'JSON' })
     const CommandId = await sent(ssm, { DocumentName: Name, InstanceIds: ids })
+    const states = async () => (await invocation(ssm, CommandId))?.CommandPlugins?.map(({ Status }) => Status)
+    expect(await states()).toEqual(['Pending', 'Pending'])
     const job = await nodes[0]!.nextJob()
+    nodes[0]!.acknowledge(job)
+    await stands(ssm, CommandId, ids[0]!, 'InProgress')
+    expect(await states()).toEqual(['InProgress', 'Pending'])
+    const waiting = { CommandId, InstanceId: ids[0]!, PluginName: 'second' }
+    expect(await ssm.getCommandInvocation(waiting)).toMatchObject({ Status: 'Pending', ResponseCode: -1 })
+    await nodes[0]!.reply(job.JobId, 'InProgress', { first: { status: 'SuccessAndReboot', code: 194 } })
+    expect(await states()).toEqual(['InProgress', 'Pending']) // the first again after the restart
     await nodes[0]!.reply(job.JobId, 'InProgress', { first: { stdout: 'one' } })
+    expect(await states()).toEqual(['Success', 'InProgress'])
     await nodes[0]!.reply(job.JobId, 'Failed', {}) // the final reply of several steps names none
     await nodes[0]!.reply(job.JobId, 'InProgress', { second: { status: 'Failed', code: 2, stdout: 'two' } })
     await ended(ssm, CommandId, 'Failed')

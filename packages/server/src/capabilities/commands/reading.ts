@@ -139,7 +139,7 @@ function describeInvocation(
 /** A plugin for each step of the document, reported or not, and whatever else the agent reported. */
 function pluginsOf(context: Context, row: store.InvocationRow, steps: store.StepRow[]): Plugin[] {
   const reported = new Map(steps.map((step) => [step.name, step]))
-  const planned = row.steps.map(({ name }) => reported.get(name) ?? unreported(row, name))
+  const planned = row.steps.map(({ name }) => reported.get(name) ?? unreported(row, name, steps))
   const extra = steps.filter((step) => !row.steps.some(({ name }) => name === step.name))
   return [...planned, ...extra].map((step) => ({
     Name: step.name,
@@ -168,12 +168,19 @@ function addressesOf({ choices }: Context, row: store.InvocationRow, step: store
   }
 }
 
-/** What is shown of a step before its agent has said anything: the state of its invocation, and no code yet. */
-function unreported(row: store.InvocationRow, name: string): store.StepRow {
+/**
+ * What is shown of a step before its agent has said anything: the state of its invocation, and no code yet. While that is
+ * in progress, the first of them runs (steps run in order, and each is told when it has ended), and the others wait.
+ */
+function unreported(row: store.InvocationRow, name: string, reported: store.StepRow[]): store.StepRow {
   const { commandId, nodeId, trace } = row
-  const status = row.status === 'Delayed' || row.status === 'Cancelling' ? 'InProgress' : row.status
+  const open = row.steps.filter((step) => !reported.some((known) => known.name === step.name))
+  const runs = open[0]?.name === name && !reported.some((step) => step.status === 'InProgress')
+  const waits = row.status === 'InProgress' && !runs
+  const status = waits ? 'Pending' : row.status === 'Delayed' || row.status === 'Cancelling' ? 'InProgress' : row.status
+  const statusDetails = waits ? 'Pending' : row.statusDetails
   const texts = { output: trace, standardOutput: '', standardError: '', startedAt: '', endedAt: '' }
-  return { commandId, nodeId, name, action: '', status, statusDetails: row.statusDetails, code: -1, ...texts }
+  return { commandId, nodeId, name, action: '', status, statusDetails, code: -1, ...texts }
 }
 
 function dateOf(text: string): Date | undefined {
@@ -196,7 +203,7 @@ export async function getCommandInvocation(
   const name = input.PluginName ?? row.steps[0]?.name ?? ''
   const known = steps.find((step) => step.name === name)
   if (!known && !row.steps.some((step) => step.name === name)) throw new AwsError('InvalidPluginName')
-  const step = known ?? { ...unreported(row, name), output: '' }
+  const step = known ?? { ...unreported(row, name, steps), output: '' }
   return {
     CommandId: row.commandId,
     InstanceId: row.nodeId,
