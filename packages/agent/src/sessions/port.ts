@@ -50,8 +50,9 @@ export async function startPort(context: KindContext): Promise<Kind> {
   const port = Number(text(properties.portNumber))
   if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new Error('The port number is not valid.')
   const target = { host: text(properties.host), port }
-  if (text(properties.type) !== 'LocalPortForwarding') return single(context, target, await dial(target))
-  return isLaterVersion(clientVersion, MUX_AFTER_CLIENT_VERSION) ? multiplexed(context, target) : basic(context, target)
+  if (text(properties.type) !== 'LocalPortForwarding') return single(context, await dial(target))
+  if (isLaterVersion(clientVersion, MUX_AFTER_CLIENT_VERSION)) return multiplexed(context, target)
+  return basic(context, target, await dial(target))
 }
 
 /** Tries each address of the target in turn. */
@@ -86,7 +87,7 @@ function dialAddress(host: string, port: number): Promise<Socket> {
 }
 
 /** AWS-StartSSHSession: the session is the connection. */
-function single(context: KindContext, _target: Target, socket: Socket): Kind {
+function single(context: KindContext, socket: Socket): Kind {
   socket.on('data', (bytes: Buffer) => {
     if (!sendAll(context, bytes)) socket.pause()
   })
@@ -105,46 +106,66 @@ function single(context: KindContext, _target: Target, socket: Socket): Kind {
   }
 }
 
-/** One connection after the other: DisconnectToPort closes it, the next byte opens another. */
-function basic(context: KindContext, target: Target): Kind {
+/**
+ * For clients too old for smux: one connection after the other. The first is there when the session is, since a server may
+ * speak first; DisconnectToPort closes it, the next byte opens another.
+ */
+function basic(context: KindContext, target: Target, first: Socket): Kind {
   let socket: Socket | undefined
-  let dialling = false
+  let early: Uint8Array[] | undefined
+  let earlyBytes = 0
+
+  function use(opened: Socket): void {
+    socket = opened
+    opened.on('data', (bytes: Buffer) => {
+      if (socket === opened && !sendAll(context, bytes)) opened.pause()
+    })
+    opened.on('error', () => {})
+    opened.on('close', () => {
+      if (socket === opened) socket = undefined
+    })
+    for (const bytes of early ?? []) opened.write(bytes)
+    early = undefined
+    earlyBytes = 0
+  }
 
   function open(): void {
-    dialling = true
+    early = []
     dial(target).then(
-      (opened) => {
-        dialling = false
-        socket = opened
-        opened.on('data', (bytes: Buffer) => {
-          if (!sendAll(context, bytes)) opened.pause()
-        })
-        opened.on('error', () => {})
-        opened.on('close', () => {
-          if (socket === opened) socket = undefined
-        })
-      },
-      () => {
-        dialling = false
-        context.send(PAYLOAD_TYPE.Flag, buildFlag('ConnectToPortError'))
-      },
+      (opened) => (early ? use(opened) : opened.destroy()),
+      (error) => context.ended(error instanceof Error ? error.message : 'The port cannot be reached.'),
     )
   }
-  const stop = () => {
+
+  /** What was sent before still goes out; what the server answers to it is nobody's any more. */
+  function disconnect(): void {
+    const last = socket
+    socket = undefined
+    last?.resume()
+    last?.destroySoon()
+  }
+
+  function stop(): void {
+    early = undefined
     socket?.destroy()
     context.ended()
   }
+  use(first)
   return {
     received(payloadType, payload) {
       if (payloadType === PAYLOAD_TYPE.Flag) {
         if (parseFlag(payload) === 'TerminateSession') stop()
-        else socket?.end()
+        else disconnect()
       }
       if (payloadType !== PAYLOAD_TYPE.Output) return true
-      if (!socket || socket.writableLength > MAX_UNWRITTEN) {
-        if (!socket && !dialling) open()
-        return false // it comes again, and finds the connection open
+      if (!socket) {
+        if (earlyBytes > MAX_UNWRITTEN) return false
+        if (!early) open()
+        early?.push(payload)
+        earlyBytes += payload.length
+        return true
       }
+      if (socket.writableLength > MAX_UNWRITTEN) return false
       socket.write(payload)
       return true
     },
