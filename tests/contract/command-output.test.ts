@@ -1,3 +1,4 @@
+import { IAM } from '@aws-sdk/client-iam'
 import { type SSM, SSM as SsmClient } from '@aws-sdk/client-ssm'
 import { eventually, REGION, startTestbed, type TestAccount } from '@musterbook/testbed'
 import { buildOutputChunk, OUTPUT_MESSAGE } from '@musterbook/wire'
@@ -105,6 +106,32 @@ describe('the whole output of a command', () => {
     testbed.clock.advance(5_000)
     const { stdout, stderr } = await read(account, commandId, node.nodeId)
     expect([stdout, stderr]).toEqual(['all of it', 'and why'])
+  })
+
+  it('is shown to a user who may get the invocation, and to no other', async () => {
+    const account = await testbed.account()
+    const ssm = clientOf(testbed, account)
+    const node = await simulatedNode(testbed, account)
+    await node.connect()
+    const commandId = await send(ssm, node.nodeId, ['true'])
+    const job = await node.nextJob()
+    await node.reply(job.JobId, 'Success', { 'aws:runShellScript': { stdout: 'for some eyes' } })
+    testbed.clock.advance(5_000)
+    const admin = new IAM(account.config)
+    const as = async (UserName: string, Action: string): Promise<TestAccount> => {
+      const Statement = [{ Effect: 'Allow', Action, Resource: '*' }]
+      const PolicyDocument = JSON.stringify({ Version: '2012-10-17', Statement })
+      await admin.createUser({ UserName })
+      await admin.putUserPolicy({ UserName, PolicyName: 'own', PolicyDocument })
+      const { AccessKey } = await admin.createAccessKey({ UserName })
+      const credentials = { accessKeyId: AccessKey!.AccessKeyId!, secretAccessKey: AccessKey!.SecretAccessKey! }
+      return { ...account, config: { ...account.config, credentials } }
+    }
+    const other = await as('other', 'ssm:ListCommandInvocations')
+    await expect(read(other, commandId, node.nodeId)).rejects.toThrow('ssm:GetCommandInvocation')
+    expect((await read(await as('reader', 'ssm:GetCommandInvocation'), commandId, node.nodeId)).stdout).toBe(
+      'for some eyes',
+    )
   })
 
   it('is not shown to another account', async () => {

@@ -63,6 +63,7 @@ function readArguments(args: string[]) {
 
 interface Invocation {
   InstanceId: string
+  InstanceName?: string
   StatusDetails: string
 }
 
@@ -79,10 +80,7 @@ async function follow(access: Access, CommandId: string, signal: AbortSignal): P
   const invocations = await listAll<Invocation>(ask, 'ListCommandInvocations', 'CommandInvocations', { CommandId })
   if (invocations.length === 0)
     throw new ConfigError(`the command went to no node: ${Commands?.[0]?.StatusDetails ?? ''}`)
-  const names = await nodeNames(
-    ask,
-    invocations.map(({ InstanceId }) => InstanceId),
-  )
+  const names = await nodeNames(ask, invocations)
   const states = new Map(invocations.map(({ InstanceId, StatusDetails }) => [InstanceId, StatusDetails]))
   const shown = screen(
     process.stdout,
@@ -177,19 +175,29 @@ async function listAll<Row>(ask: Ask, operation: string, member: string, input: 
 }
 
 /** What the machines call themselves, else what their owner calls them, else their ids; 50 at a time. */
-async function nodeNames(ask: Ask, nodeIds: string[]): Promise<Map<string, string>> {
-  const known = new Map<string, (string | undefined)[]>()
-  for (let from = 0; from < nodeIds.length; from += 50) {
-    const Filters = [{ Key: 'InstanceIds', Values: nodeIds.slice(from, from + 50) }]
-    const rows = await listAll<{ InstanceId: string; ComputerName?: string; Name?: string }>(
-      ask,
-      'DescribeInstanceInformation',
-      'InstanceInformationList',
-      { Filters },
-    )
-    for (const { InstanceId, ComputerName, Name } of rows) known.set(InstanceId, [ComputerName, Name])
+async function nodeNames(ask: Ask, invocations: Invocation[]): Promise<Map<string, string>> {
+  const owners = new Map<string, string | undefined>()
+  try {
+    for (let from = 0; from < invocations.length; from += 50) {
+      const Values = invocations.slice(from, from + 50).map(({ InstanceId }) => InstanceId)
+      const rows = await listAll<{ InstanceId: string; Name?: string }>(
+        ask,
+        'DescribeInstanceInformation',
+        'InstanceInformationList',
+        { Filters: [{ Key: 'InstanceIds', Values }] },
+      )
+      for (const { InstanceId, Name } of rows) owners.set(InstanceId, Name)
+    }
+  } catch (error) {
+    // Who may read commands may not always read nodes; names are only a comfort.
+    if (!(error instanceof ConfigError)) throw error
   }
-  return shownNames(nodeIds.map((nodeId) => ({ nodeId, names: known.get(nodeId) ?? [] })))
+  return shownNames(
+    invocations.map(({ InstanceId, InstanceName }) => ({
+      nodeId: InstanceId,
+      names: [InstanceName, owners.get(InstanceId)],
+    })),
+  )
 }
 
 async function inParallel<Item>(items: Item[], width: number, act: (item: Item) => Promise<void>): Promise<void> {
