@@ -123,7 +123,11 @@ describe.skipIf(why)(why ? `the AWS CLI: ${why}` : 'the AWS CLI', { timeout: 120
     const invocation = ['--command-id', id, '--instance-id', node.nodeId]
     await silently('wait', 'command-executed', ...invocation)
     const [listed, invocations, one] = await Promise.all([
-      aws('list-commands', '--command-id', id),
+      // The command follows its invocations a moment later.
+      eventually('the command has ended', async () => {
+        const found = await aws('list-commands', '--command-id', id)
+        return String(found.Commands?.[0]?.Status) === 'Success' && found
+      }),
       aws('list-command-invocations', '--command-id', id, '--details'),
       aws('get-command-invocation', ...invocation),
     ])
