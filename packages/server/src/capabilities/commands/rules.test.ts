@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Counts, commandState, concurrencyOf, elapsed, errorsAllowed } from './rules.ts'
 
@@ -64,6 +65,33 @@ describe('the status of a command', () => {
     ['those that are open are late', counts({}, { underWay: 2, delayed: 2 }), 0, ['InProgress', 'Delayed']],
   ])('%s', (_what, given, allowed, expected) => {
     expect(of(given, allowed)).toEqual(expected)
+  })
+
+  it('is final when its last invocation is, and never before', () => {
+    const details = [
+      ...['Success', 'Failed', 'ExecutionTimedOut', 'DeliveryTimedOut', 'Undeliverable', 'Terminated'],
+      ...['InvalidPlatform', 'AccessDenied', 'Cancelled'],
+    ]
+    const few = fc.nat({ max: 3 })
+    const given = fc.record({
+      final: fc.dictionary(fc.constantFrom(...details), few),
+      waiting: few,
+      underWay: few,
+      allowed: few,
+      cancelled: fc.boolean(),
+      sentAny: fc.boolean(),
+    })
+    fc.assert(
+      fc.property(given, ({ final, waiting, underWay, allowed, cancelled, sentAny }) => {
+        const all = counts(final, { waiting, underWay })
+        const { status } = commandState(all, allowed, cancelled, sentAny)
+        const isOpen = ['Pending', 'InProgress', 'Cancelling'].includes(status)
+        expect(isOpen).toBe(waiting + underWay > 0)
+        const [good, unreached] = [final.Success ?? 0, final.Undeliverable ?? 0]
+        if (!isOpen) expect(status === 'Success').toBe(good > 0 && good + unreached === all.total)
+      }),
+      { numRuns: 2_000 },
+    )
   })
 
   it('is Cancelling until the last has ended, and then Cancelled where anything was', () => {
