@@ -9,6 +9,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { CloudTrail } from '@aws-sdk/client-cloudtrail'
 import { IAM } from '@aws-sdk/client-iam'
 import { SSM } from '@aws-sdk/client-ssm'
 import { STS } from '@aws-sdk/client-sts'
@@ -101,7 +102,7 @@ async function startIssuer(): Promise<Issuer> {
 /** Clients that sign by the clock of the testbed (the Date of answers is the wall's). */
 function clientsOf(account: TestAccount, credentials: object = account.config.credentials) {
   const config = { ...account.config, credentials: credentials as TestAccount['config']['credentials'] }
-  const clients = { iam: new IAM(config), ssm: new SSM(config), sts: new STS(config) }
+  const clients = { iam: new IAM(config), ssm: new SSM(config), sts: new STS(config), trail: new CloudTrail(config) }
   const get = () => testbed.clock.now().getTime() - Date.now()
   for (const client of Object.values(clients))
     Object.defineProperty(client.config, 'systemClockOffset', { get, set() {} })
@@ -237,6 +238,44 @@ describe('a token of an OIDC issuer', () => {
     await iam.updateAssumeRolePolicy({ RoleName: 'deploy', PolicyDocument: trust })
     expect(await refusal(assume(good))).toMatchObject(denied)
   }, 30_000)
+
+  it('is in the audit of the account of the role, taken or refused, with the subject that it proves', async () => {
+    await using issuer = await startIssuer()
+    const { account, assume, providerArn, roleArn } = await trusting(issuer.url)
+    const [signer] = issuer.signers as [Signer, Signer]
+    const taken = await assume(tokenOf(signer, claimsOf(issuer.url)))
+    const stranger = tokenOf(signer, claimsOf(issuer.url, { sub: 'somebody' }))
+    const forged = tokenOf(newSigner('RS256', signer.kid), claimsOf(issuer.url))
+    await refusal(assume(stranger))
+    await refusal(assume(forged))
+    await refusal(assume(stranger, { RoleArn: `${roleArn}x` }))
+    await refusal(assume(stranger, { RoleArn: roleArn.replace(account.account, '000000000000') }))
+    const trail = clientsOf(account).trail
+    const attribute = { AttributeKey: 'EventName' as const, AttributeValue: 'AssumeRoleWithWebIdentity' }
+    const { Events = [] } = await trail.lookupEvents({ LookupAttributes: [attribute] })
+    const records = Events.map(({ CloudTrailEvent = '' }) => JSON.parse(CloudTrailEvent)).reverse()
+    const proved = (userName: string) => ({
+      type: 'WebIdentityUser',
+      principalId: `${providerArn}:${CLIENT}:${userName}`,
+      userName,
+      identityProvider: providerArn,
+    })
+    const recipientAccountId = account.account
+    const unproved = { type: 'WebIdentityUser' }
+    expect(records).toHaveLength(4)
+    expect(records[0]).toMatchObject({ recipientAccountId, userIdentity: proved('deploy') })
+    expect(records[0].responseElements.credentials.accessKeyId).toBe(taken.Credentials?.AccessKeyId)
+    expect(records[1]).toMatchObject({
+      recipientAccountId,
+      userIdentity: proved('somebody'),
+      errorCode: 'AccessDenied',
+    })
+    expect(records[2]).toMatchObject({ recipientAccountId, errorCode: 'InvalidIdentityTokenException' })
+    expect(records[3]).toMatchObject({ recipientAccountId, errorCode: 'AccessDenied' })
+    for (const record of records.slice(2)) expect(record.userIdentity).toEqual(unproved)
+    expect(Events.map(({ Username }) => Username)).toEqual([undefined, undefined, 'somebody', 'deploy'])
+    expect(JSON.stringify(records)).not.toContain(forged)
+  })
 
   it('is believed only for as long as its issuer and its client are known to the account', async () => {
     await using issuer = await startIssuer()

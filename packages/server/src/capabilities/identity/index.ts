@@ -29,6 +29,7 @@ import { assumeRoleWithWebIdentity } from './web-identity.ts'
 export { createAccount, InstallationError, openInstallation, type RootCredentials } from './accounts.ts'
 export { lintNodePolicy, type NodePolicyLint } from './node-roles.ts'
 export { parseKeysFile } from './oidc/issuer-keys.ts'
+export { type TokenBearer, tokenBearerOf } from './web-identity.ts'
 
 export const identity: Capability = {
   name: 'identity',

@@ -168,6 +168,12 @@ export async function listAccounts(sql: Sql): Promise<AccountRow[]> {
   >`select account, name, status, created_at as "createdAt" from accounts order by created_at, account`
 }
 
+/** Whether there is such an account that is not disabled. */
+export async function hasAccount(sql: Sql, account: string): Promise<boolean> {
+  const [row] = await sql`select from accounts where account = ${account} and status = 'Active'`
+  return row !== undefined
+}
+
 /** The account as it is now; undefined: there is none. */
 export async function setAccountStatus(
   sql: Sql,

@@ -16,9 +16,22 @@ import { compileTrust } from './principals.ts'
 import type { RoleRow } from './store/entities.ts'
 import { touchRole } from './store/entities.ts'
 import * as providers from './store/oidc.ts'
+import { hasAccount } from './store.ts'
 import { assumedRoleUser, issue, packedSize, roleOf, roleSeconds, sessionPolicies } from './sts.ts'
 
 type Asked = Input<'AssumeRoleWithWebIdentity', 'sts'>
+
+/** Who brought a token, for the audit of the account whose role was asked for. */
+export interface TokenBearer {
+  account: string
+  /** What a verified token says; undefined: it proves nothing, and what it claims is nobody's word. */
+  proved: { providerArn: string; audience: string; subject: string } | undefined
+}
+
+const bearers = new WeakMap<Context, TokenBearer>()
+
+/** Who brought the token of a call that nobody signed; undefined: no token came for an account of this installation. */
+export const tokenBearerOf = (context: Context): TokenBearer | undefined => bearers.get(context)
 
 export function assumeRoleWithWebIdentity(host: Host): Operation<Asked, Output<'AssumeRoleWithWebIdentity', 'sts'>> {
   const keys = issuerKeys(host)
@@ -46,19 +59,29 @@ export function assumeRoleWithWebIdentity(host: Host): Operation<Asked, Output<'
     authentication: 'anonymous',
     authorize: () => ({ resources: [] }),
     async handle(context, input) {
+      const role = await roleOf(context, input.RoleArn)
+      const account = role?.account ?? (await accountIn(context, input.RoleArn))
+      if (account !== undefined) bearers.set(context, { account, proved: undefined })
       if (input.ProviderId !== undefined)
         throw new AwsError(
           'InvalidIdentityTokenException',
           'ProviderId is for OAuth 2.0 access tokens, which are not taken.',
         )
-      const role = await roleOf(context, input.RoleArn)
       // The same words whether there is no such role or it does not trust the token: who asks is nobody yet.
       if (!role) throw refused()
       const { provider, claims } = await claimsOf(context, role.account, input.WebIdentityToken)
+      const { audience, subject } = claims
+      bearers.set(context, { account: role.account, proved: { providerArn: providerArn(provider), audience, subject } })
       await checkTrust(context, input, role, provider, claims)
       return answer(context, input, role, claims)
     },
   }
+}
+
+/** The account that the ARN of a role names, where it is one of this installation's. */
+async function accountIn({ sql }: Context, roleArn: string): Promise<string | undefined> {
+  const [, account = ''] = /^arn:aws:iam::(\d{12}):role\//.exec(roleArn) ?? []
+  return (await hasAccount(sql, account)) ? account : undefined
 }
 
 const refused = () => new AwsError('AccessDeniedException', 'Not authorized to perform sts:AssumeRoleWithWebIdentity')

@@ -3,9 +3,11 @@
  * `fail-closed`: a write is put down before it is carried out and its outcome before it is answered, a read before it is
  * answered; what the store does not take is refused as ServiceUnavailable.
  */
+import type { Scope } from '../../platform/arn.ts'
 import { batch } from '../../platform/batch.ts'
 import type { AuditedCall, Auditor, Host } from '../../platform/capability.ts'
 import { AwsError } from '../../platform/errors.ts'
+import { tokenBearerOf } from '../identity/index.ts'
 import type { Contents } from './contents.ts'
 import { beginCall, type Draft, finishCall, newEventId, type Outcome } from './event.ts'
 import { contentOf, isReadOnly, isRecorded } from './recorded.ts'
@@ -27,7 +29,7 @@ function batched(host: Host, writer: Writer, contents: Contents): Auditor {
     intend: () => undefined,
     note(call, output, error) {
       if (!concerns(call)) return undefined
-      writer.add(call.context, {
+      writer.add(scopeOf(call), {
         ...entryOf(host, call, { output: told(call, output), error }),
         content: error ? undefined : contentEntry(host, contents, call),
       })
@@ -81,16 +83,22 @@ function failClosed(host: Host, writer: Writer, contents: Contents): Auditor {
             record: () => ({ text: finishCall(start.text, call, outcome), facts: start.facts }),
           }
         : entryOf(host, call, outcome)
-      return writer.write(call.context, entry).catch((reason: unknown) => {
+      return writer.write(scopeOf(call), entry).catch((reason: unknown) => {
         throw refusal(host, reason)
       })
     },
   }
 }
 
-/** Nobody's calls are in no account's audit; polls are in none. */
+/** Nobody's calls are in no account's audit, unless a token came for one; polls are in none. */
 const concerns = ({ context, service }: AuditedCall): boolean =>
-  context.caller.type !== 'anonymous' && isRecorded(service)
+  (context.caller.type !== 'anonymous' || tokenBearerOf(context) !== undefined) && isRecorded(service)
+
+/** Where a call is filed: with the account of its caller, or of the role that a token asked for. */
+function scopeOf({ context }: AuditedCall): Scope {
+  const bearer = context.caller.type === 'anonymous' ? tokenBearerOf(context) : undefined
+  return bearer ? { account: bearer.account, region: context.region } : context
+}
 
 /** Answers of reads are not recorded, and may be long: they need not wait for the writer. */
 const told = ({ service, operation }: AuditedCall, output: unknown): unknown =>
@@ -100,7 +108,7 @@ function draftOf(host: Host, call: AuditedCall): Draft {
   const at = host.now().getTime()
   const eventId = newEventId(at)
   call.eventId = eventId
-  return { scope: call.context, eventId, at }
+  return { scope: scopeOf(call), eventId, at }
 }
 
 function entryOf(host: Host, call: AuditedCall, outcome: Outcome): Entry {

@@ -62,7 +62,7 @@ export interface Draft {
 /** A call's record up to its outcome; `finishCall` adds that. */
 export function beginCall(call: AuditedCall, draft: Draft): { text: string; facts: Facts } {
   const { context, service, operation } = call
-  const identity = identityOf(context.caller)
+  const identity = identityOf(context)
   const readOnly = isReadOnly(service, operation)
   const resources = resourcesOf(call.access)
   const eventSource = `${service}.amazonaws.com`

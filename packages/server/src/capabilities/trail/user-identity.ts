@@ -1,5 +1,7 @@
 /** userIdentity: who made a call, in CloudTrail's shape, made once per caller; callers live as long as their credentials. */
 import type { Caller } from '../../platform/caller.ts'
+import type { Context } from '../../platform/context.ts'
+import { type TokenBearer, tokenBearerOf } from '../identity/index.ts'
 
 export interface Identity {
   /** The userIdentity member as JSON text. */
@@ -11,13 +13,25 @@ export interface Identity {
 
 const known = new WeakMap<Caller, Identity>()
 
-export function identityOf(caller: Caller): Identity {
+export function identityOf(context: Context): Identity {
+  const { caller } = context
+  const bearer = caller.type === 'anonymous' ? tokenBearerOf(context) : undefined
+  if (bearer) return bearerIdentity(bearer)
   let identity = known.get(caller)
   if (!identity) {
     identity = { text: JSON.stringify(describe(caller)), userName: nameOf(caller), accessKeyId: keyOf(caller) }
     known.set(caller, identity)
   }
   return identity
+}
+
+/** What CloudTrail shows of who brings an OIDC token; what an unproved one claims is left out. */
+function bearerIdentity({ proved }: TokenBearer): Identity {
+  if (!proved) return { text: JSON.stringify({ type: 'WebIdentityUser' }), userName: '', accessKeyId: '' }
+  const { providerArn, audience, subject } = proved
+  const principalId = `${providerArn}:${audience}:${subject}`
+  const shown = { type: 'WebIdentityUser', principalId, userName: subject, identityProvider: providerArn }
+  return { text: JSON.stringify(shown), userName: subject, accessKeyId: '' }
 }
 
 const keyOf = (caller: Caller): string => (caller.type === 'anonymous' ? '' : caller.accessKeyId)
