@@ -26,6 +26,8 @@ interface Setting {
   value?: string
   help: string
   fallback?: string
+  /** Its variable leaves the environment once it is read. */
+  secret?: true
   commands: readonly Command[]
 }
 
@@ -108,6 +110,7 @@ export const SETTINGS = {
     value: 'url',
     help: 'a PostgreSQL 15 or newer to use instead of the embedded one (better given as a variable: flags show in process lists)',
     fallback: 'the embedded one',
+    secret: true,
     commands: DATABASE,
   },
   postgresUser: {
@@ -132,6 +135,7 @@ export const SETTINGS = {
     variable: 'MUSTERBOOK_ROOT_KEY',
     value: 'key',
     help: 'the root key itself, which then lies in no file; taken out of the environment once it is read',
+    secret: true,
     commands: SERVER,
   },
   rootKeyCommand: {
@@ -202,6 +206,7 @@ export const SETTINGS = {
     value: 'secret',
     help: 'its secret, 16 characters or more (no flag: the process list would show it)',
     fallback: 'generated',
+    secret: true,
     commands: SERVER,
   },
   maxConnections: {
@@ -297,6 +302,7 @@ export const SETTINGS = {
     variable: 'MUSTERBOOK_COMMAND_OUTPUT_SECRET_ACCESS_KEY',
     value: 'secret',
     help: 'its secret (no flag: the process list would show it)',
+    secret: true,
     commands: SERVER,
   },
   notificationWebhook: {
@@ -403,6 +409,7 @@ export const SETTINGS = {
     variable: 'MUSTERBOOK_ACTIVATION_CODE',
     value: 'code',
     help: 'agent: its code (good for nothing after the registration)',
+    secret: true,
     commands: ['agent'],
   },
   logLevel: {
@@ -548,7 +555,7 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
     logLevel: read('logLevel', logLevel) ?? (command === 'up' ? 'warn' : 'info'),
   }
   // They are read: what this process starts (PostgreSQL, the agent, the root key command) has no business with them.
-  for (const { variable } of [SETTINGS.rootKey, SETTINGS.rootSecretAccessKey]) delete environment[variable]
+  for (const { secret, variable } of Object.values<Setting>(SETTINGS)) if (secret) delete environment[variable]
   if (config.ca === undefined && existsSync(join(data, 'ca.pem'))) config.ca = join(data, 'ca.pem')
   return config
 }
