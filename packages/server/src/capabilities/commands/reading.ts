@@ -1,11 +1,12 @@
 /** ListCommands, ListCommandInvocations, GetCommandInvocation: what was written, in AWS's words. */
 import { combinedOutput, cut, MAX_COMBINED_BYTES, MAX_STDERR_BYTES, MAX_STDOUT_BYTES } from '@musterbook/document'
 import type { Input, Output } from '../../contract/types.ts'
+import { addressOf } from '../../platform/buckets.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
 import { decodeToken, encodeToken } from '../../platform/paging.ts'
 import { nodeNames } from '../nodes/index.ts'
-import { addressOf, placeOf } from './output-places.ts'
+import { placeOf } from './output-places.ts'
 import { elapsed, isCommandId } from './rules.ts'
 import * as store from './store.ts'
 
