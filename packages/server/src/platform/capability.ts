@@ -3,6 +3,7 @@
  * no engine knows a capability, no capability knows an engine.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 import type { OperationTable } from '../contract/types.ts'
 import type { Scope } from './arn.ts'
@@ -106,7 +107,8 @@ export interface Socket {
   /** An upgrade that carries no signature at all is admitted as anonymous: its first frame must prove more. */
   unsignedToo?: boolean
   authorize(context: Context, params: string[]): Access
-  open(context: Context, socket: WebSocket, params: string[]): void
+  /** `wire` is what the socket writes to, for whoever gathers several messages into one write. */
+  open(context: Context, socket: WebSocket, params: string[], wire: Duplex): void
 }
 
 /** A message from a node's control channel. Handlers of one type may be called many at a time. */

@@ -143,7 +143,7 @@ async function open(
     gate.metrics.openSockets.inc()
     webSocket.once('close', () => gate.metrics.openSockets.dec())
     webSocket.on('error', () => webSocket.terminate()) // bad frames end the connection, nothing else
-    door.open(context, webSocket, params)
+    door.open(context, webSocket, params, socket)
   })
 }
 
