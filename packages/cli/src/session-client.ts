@@ -43,8 +43,8 @@ const WINDOW_BYTES = 3 * 1024 * 1024
 /** Bytes written before the session is ready above which whoever writes has to wait. */
 const MAX_EARLY_BYTES = 256 * 1024
 /**
- * Acknowledgements wait so long, and so many at most: what is typed next goes before them, and those of a transfer go
- * together. The agent repeats after 100 ms at the soonest.
+ * Acknowledgements wait so long for something to go with, and so many at most: what is typed next takes them along, and
+ * those of a transfer go together. The agent repeats after 100 ms at the soonest.
  */
 const ACKNOWLEDGE_AFTER_MS = 2
 const MAX_OWED = 8
@@ -254,7 +254,9 @@ export function openSession(options: SessionOptions): SessionClient {
     forget()
     if (!socket || over) return
     const now = host.steadyClock()
-    for (const frame of sender.poll(now)) socket.send(frame)
+    const frames = sender.poll(now)
+    for (const frame of frames) socket.send(frame)
+    if (frames.length > 0) payAcknowledgements()
     const next = sender.nextPollAt(now)
     if (next !== undefined) forget = host.after(Math.max(1, next - now), flush)
   }

@@ -1,5 +1,6 @@
 /** What session-client.ts needs, as Node has it. */
 import { hash, randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
 import { WebSocket } from 'ws'
 import type { ClientHost } from './session-client.ts'
 
@@ -17,6 +18,11 @@ export const nodeHost = (ca: string | undefined, trusted = 'the certificates of 
       ...(url.startsWith('wss:') ? { generateMask: (mask: Buffer) => void mask.fill(0) } : {}),
       ...(ca === undefined ? {} : { ca }),
     })
+    let wire: Socket | undefined
+    let gathers = false
+    socket.once('upgrade', (response) => {
+      wire = response.socket
+    })
     socket.on('open', events.open)
     socket.on('message', events.message)
     socket.on('error', (error: NodeJS.ErrnoException) => {
@@ -28,7 +34,18 @@ export const nodeHost = (ca: string | undefined, trusted = 'the certificates of 
     })
     socket.on('close', events.closed)
     return {
-      send: (data) => socket.send(data),
+      /** What is sent in one go leaves in one write. */
+      send(data) {
+        if (!gathers && wire) {
+          gathers = true
+          wire.cork()
+          process.nextTick(() => {
+            gathers = false
+            wire?.uncork()
+          })
+        }
+        socket.send(data)
+      },
       close() {
         socket.close(1000)
         setTimeout(() => socket.terminate(), 1000).unref()

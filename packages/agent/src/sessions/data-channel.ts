@@ -2,6 +2,7 @@
 // reconnects on its own and sends again what the lost connection may have swallowed. Owned by session.ts.
 
 import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type AgentMessage,
@@ -37,13 +38,18 @@ const WINDOW = 128
 const WINDOW_BYTES = 3 * 1024 * 1024
 const CREATE_TIMEOUT = 15_000
 /**
- * Milliseconds that an acknowledgement waits, and how many wait at most: a keystroke's echo goes before it on every hop, and
- * those of a transfer go together. The peer repeats after 100 at the soonest.
+ * Milliseconds that an acknowledgement waits for something to go with, and how many wait at most: a keystroke's echo and its
+ * acknowledgement then cost one write on every hop instead of two. The peer repeats after 100 at the soonest.
  */
 const ACKNOWLEDGE_AFTER = 2
 const MAX_OWED = 8
-/** Pauses between attempts double from the first to the longest, in milliseconds. */
+/**
+ * Pauses between attempts double from the first to the longest, in milliseconds; to a shorter one while the relay still waits
+ * for a node that was there, which it does for 3.5 seconds.
+ */
 const FIRST_PAUSE = 100
+const AWAITED_PAUSE = 300
+const AWAITED = 3_500
 const LONGEST_PAUSE = 2_000
 /** A server that restarts is back by then; a session that is over is told so sooner. */
 const GIVE_UP_AFTER = 60_000
@@ -104,12 +110,29 @@ export function openDataChannel(options: DataChannelOptions): DataChannel {
   let paying: NodeJS.Timeout | undefined
 
   const isOpen = () => socket !== undefined && socket.readyState === socket.OPEN
-  const put = (frame: Uint8Array) => socket?.send(frame, { binary: true })
+  let wire: Socket | undefined
+  let gathers = false
+
+  /** What is sent in one go leaves in one write. */
+  function put(frame: Uint8Array): void {
+    if (!gathers && wire) {
+      const gathering = wire
+      gathers = true
+      gathering.cork()
+      process.nextTick(() => {
+        gathers = false
+        gathering.uncork()
+      })
+    }
+    socket?.send(frame, { binary: true })
+  }
 
   function flush(): void {
     clearTimeout(timer)
     if (!isOpen() || ended.signal.aborted) return
-    for (const frame of sender.poll(now())) put(frame)
+    const frames = sender.poll(now())
+    for (const frame of frames) put(frame)
+    if (frames.length > 0) payAcknowledgements()
     const next = sender.nextPollAt(now())
     if (next !== undefined) timer = setTimeout(flush, Math.max(1, next - now()))
   }
@@ -195,6 +218,9 @@ export function openDataChannel(options: DataChannelOptions): DataChannel {
       signedHeaders(transport, { method: 'GET', path, query, service: 'ssmmessages' }, credentials),
     )
     await new Promise<void>((resolve, reject) => {
+      opened.once('upgrade', (response) => {
+        wire = response.socket
+      })
       opened.once('open', resolve)
       opened.on('error', reject)
       opened.once('unexpected-response', (_request, response) => {
@@ -263,7 +289,8 @@ export function openDataChannel(options: DataChannelOptions): DataChannel {
         log.warn('data channel not open', { sessionId, reason: reason(error), failures })
       }
       if (now() - lostAt > GIVE_UP_AFTER) return finish('the control plane cannot be reached')
-      const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** Math.min(failures++, 10)) * (0.5 + Math.random() / 2)
+      const longest = now() - lostAt < AWAITED ? AWAITED_PAUSE : LONGEST_PAUSE
+      const pause = Math.min(longest, FIRST_PAUSE * 2 ** Math.min(failures++, 10)) * (0.5 + Math.random() / 2)
       await sleep(pause, undefined, { signal: ended.signal }).catch(() => {})
     }
   }

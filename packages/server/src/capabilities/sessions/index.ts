@@ -108,7 +108,8 @@ export const sessions: Capability = {
             action: 'ssmmessages:OpenDataChannel',
             resources: context.caller.type === 'node' ? [nodeArn(context, context.caller.nodeId)] : [],
           }),
-          open: (context, socket, [sessionId = '']) => live.open(context, socket, decodeURIComponent(sessionId)),
+          open: ({ caller }, socket, [sessionId = ''], wire) =>
+            live.open(caller, socket, wire, decodeURIComponent(sessionId)),
         },
       ],
       nodeMessages: { [CONTROL_MESSAGE.agentTaskComplete]: (message) => taskCompleted(host.sql, live, message) },

@@ -5,6 +5,7 @@
  * the session goes on.
  */
 import { hash } from 'node:crypto'
+import type { Duplex } from 'node:stream'
 import {
   buildChannelClosed,
   CONTROL_MESSAGE,
@@ -13,8 +14,8 @@ import {
   parseOpenDataChannel,
 } from '@musterbook/wire'
 import type { WebSocket } from 'ws'
+import type { Caller } from '../../platform/caller.ts'
 import type { Host } from '../../platform/capability.ts'
-import type { Context } from '../../platform/context.ts'
 import { uuid } from '../../platform/ids.ts'
 import { acknowledge } from '../messaging/index.ts'
 import { type Ending, endSession, SESSION_WAKE } from './ending.ts'
@@ -64,7 +65,7 @@ interface Live {
 }
 
 export interface LiveSessions extends AsyncDisposable {
-  open(context: Context, socket: WebSocket, sessionId: string): void
+  open(caller: Caller, socket: WebSocket, wire: Duplex, sessionId: string): void
   /** Ends a session wherever it is carried, and tells both ends. */
   end(sessionId: string, ending: Ending): Promise<void>
 }
@@ -206,8 +207,8 @@ export function holdSessions(host: Host): LiveSessions {
   })
 
   return {
-    open(context, socket, sessionId) {
-      const connection: Connection = { socket, line: lineOf(socket), pingedAt: now(), awaitingSince: undefined }
+    open(caller, socket, wire, sessionId) {
+      const connection: Connection = { socket, line: lineOf(socket, wire), pingedAt: now(), awaitingSince: undefined }
       const early: Buffer[] = []
       let earlyBytes = 0
       let asked = false
@@ -217,7 +218,7 @@ export function holdSessions(host: Host): LiveSessions {
       async function admit(first: Buffer): Promise<void> {
         const open = parseOpenDataChannel(first)
         const spent = await spendToken(host, sessionId, open.TokenValue)
-        if (!spent || closing || !fits(context, open, spent)) {
+        if (!spent || closing || !fits(caller, open, spent)) {
           host.log.warn({ sessionId, role: open.role }, 'a data channel was refused')
           return shut(socket, CLOSE_POLICY, 'the token is not good')
         }
@@ -301,15 +302,30 @@ function shut(socket: WebSocket, code: number, reason: string): void {
   socket.close(code, reason)
 }
 
-const lineOf = (socket: WebSocket): Line => ({
-  send: (frame, left) => socket.send(frame, { binary: true }, left),
-  pause: () => socket.pause(),
-  resume: () => socket.resume(),
-})
+/** What one read of the other end brought leaves in one write: a keystroke and an acknowledgement cost as much as either. */
+function lineOf(socket: WebSocket, wire: Duplex): Line {
+  let gathers = false
+  const leave = () => {
+    gathers = false
+    wire.uncork()
+  }
+  return {
+    send(frame, left) {
+      if (!gathers) {
+        gathers = true
+        wire.cork()
+        process.nextTick(leave)
+      }
+      socket.send(frame, { binary: true }, left)
+    },
+    pause: () => socket.pause(),
+    resume: () => socket.resume(),
+  }
+}
 
 /** The token decides which end this is; an agent must also have signed as the node whose session it is. */
 function fits(
-  { caller }: Context,
+  caller: Caller,
   open: OpenDataChannel,
   { role, session }: { role: Side; session: store.SessionRow },
 ): boolean {

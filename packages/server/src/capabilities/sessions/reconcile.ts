@@ -1,5 +1,6 @@
-/** What no live end does any more: sessions whose process is gone, messages that nobody takes, histories too old. */
+/** What no live end does any more: sessions whose process is gone or whose account is closed, messages that nobody takes, histories too old. */
 import type { Reconciler } from '../../platform/capability.ts'
+import { DISABLED_WAKE, disabledAccounts } from '../identity/index.ts'
 import { withdraw } from '../messaging/index.ts'
 import { endSession, farewellJob } from './ending.ts'
 import { sealForgotten } from './recording.ts'
@@ -27,6 +28,21 @@ export const endForgotten: Reconciler = {
         const details = status === 'Connecting' ? END_WORDS.clientNeverCame : END_WORDS.serverGone
         await endSession(work, sessionId, { status: 'Terminated', details })
       }
+      if (rows.length < AT_ONCE || work.signal.aborted) return undefined
+    }
+  },
+}
+
+export const endDisabled: Reconciler = {
+  name: 'sessions.end-disabled',
+  wakes: [DISABLED_WAKE],
+  everySeconds: 60,
+  async run(work) {
+    for (;;) {
+      const accounts = await disabledAccounts(work)
+      const rows = accounts.length === 0 ? [] : await store.readOpenOf(work.sql, accounts, AT_ONCE)
+      for (const { sessionId } of rows)
+        await endSession(work, sessionId, { status: 'Terminated', details: END_WORDS.accountDisabled })
       if (rows.length < AT_ONCE || work.signal.aborted) return undefined
     }
   },

@@ -61,5 +61,6 @@ export const END_WORDS = {
   agentGone: 'The connection to the node was lost.',
   clientNeverCame: 'Nobody came to the session.',
   clientGone: 'The client went away.',
+  accountDisabled: 'The session ended because its account was disabled.',
   serverGone: 'The server that carried the session is gone.',
 } as const

@@ -118,6 +118,11 @@ export async function readForgotten(sql: Sql, since: Date, limit: number): Promi
     select ${columns(sql)} from sessions where ended_at is null and seen_at < ${since} order by seen_at limit ${limit}`
 }
 
+export async function readOpenOf(sql: Sql, accounts: string[], limit: number): Promise<SessionRow[]> {
+  return sql<SessionRow[]>`
+    select ${columns(sql)} from sessions where ended_at is null and account = any(${accounts}::text[]) limit ${limit}`
+}
+
 /** Ended between the two moments: their last messages to the nodes need not lie in the mailboxes any more. */
 export async function readEndedBetween(sql: Sql, from: Date, until: Date): Promise<string[]> {
   const rows = await sql<{ sessionId: string }[]>`
