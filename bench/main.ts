@@ -11,6 +11,7 @@ const BENCHES: Record<string, () => Promise<Bench>> = {
   fleet: () => import('./fleet.ts'),
   start: () => import('./start.ts'),
   policy: () => import('./policy.ts'),
+  sessions: () => import('./sessions.ts'),
 }
 
 const [name = '', repository = ''] = process.argv.slice(2)
