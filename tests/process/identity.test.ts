@@ -1,12 +1,22 @@
 /** Accounts, explanations and the linter at a shell: the one binary against a control plane, as a person uses it. */
+import { randomUUID } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as iam from '@aws-sdk/client-iam'
-import { DescribeParametersCommand, GetParameterCommand, SSMClient } from '@aws-sdk/client-ssm'
+import {
+  DescribeParametersCommand,
+  DescribeSessionsCommand,
+  GetParameterCommand,
+  SSMClient,
+  StartSessionCommand,
+} from '@aws-sdk/client-ssm'
 import { AssumeRoleCommand, DecodeAuthorizationMessageCommand, STSClient } from '@aws-sdk/client-sts'
 import { eventually, REGION, startTestbed, type TestAccount } from '@musterbook/testbed'
+import { buildOpenDataChannel, DATA_MESSAGE, decodeAgentMessage, parseChannelClosed } from '@musterbook/wire'
 import { describe, expect, it } from 'vitest'
+import { WebSocket } from 'ws'
 import { enrol } from '../contract/signed-request.ts'
+import { simulatedNode } from '../contract/simulated-node.ts'
 import { newPlace, run } from './musterbook-process.ts'
 
 const policy = (...Statement: object[]) => JSON.stringify({ Version: '2012-10-17', Statement })
@@ -81,6 +91,75 @@ describe('musterbook accounts', () => {
     expect((await musterbook(testbed.endpoint, root, 'accounts', 'enable', id)).out).toMatch(`${id}  Active`)
     await clients[0]!.send(new DescribeParametersCommand({}))
     for (const client of clients) client.destroy()
+  })
+
+  it('gives an account another root key, and the lost one is dead at once on every process', async () => {
+    await using testbed = await startTestbed()
+    await using second = await testbed.another()
+    const { root } = testbed.server
+    const account = await testbed.account()
+    const lost = account.config.credentials
+    const clientAt = (endpoint: string, credentials: Keys) =>
+      new SSMClient({ endpoint, region: REGION, credentials, maxAttempts: 1 })
+    const before = [testbed.endpoint, second.endpoint].map((endpoint) => clientAt(endpoint, lost))
+    for (const client of before) await client.send(new DescribeParametersCommand({}))
+    const answer = await musterbook(testbed.endpoint, root, 'accounts', 'rotate-key', account.account)
+    expect(answer).toMatchObject({ code: 0, err: '' })
+    const value = (name: string) => new RegExp(`^export ${name}='(.+)'$`, 'm').exec(answer.out)![1]!
+    const found = { accessKeyId: value('AWS_ACCESS_KEY_ID'), secretAccessKey: value('AWS_SECRET_ACCESS_KEY') }
+    expect(found.accessKeyId).not.toBe(lost.accessKeyId)
+    const unknown = { name: 'UnrecognizedClientException' }
+    await expect(before[0]!.send(new DescribeParametersCommand({}))).rejects.toMatchObject(unknown)
+    await eventually('the other process has heard of it', () =>
+      before[1]!.send(new DescribeParametersCommand({})).then(
+        () => false,
+        (error: Error) => error.name === unknown.name,
+      ),
+    )
+    const after = [testbed.endpoint, second.endpoint].map((endpoint) => clientAt(endpoint, found))
+    for (const client of after) await client.send(new DescribeParametersCommand({}))
+    // Its own root may not: that is for the installation's.
+    expect(await musterbook(testbed.endpoint, found, 'accounts', 'rotate-key', account.account)).toMatchObject({
+      code: 1,
+      out: '',
+    })
+    expect((await musterbook(testbed.endpoint, root, 'accounts', 'rotate-key', '000000000000')).err).toContain(
+      'There is no account 000000000000',
+    )
+    for (const client of [...before, ...after]) client.destroy()
+  })
+
+  it('closes the channels and ends the sessions of an account that is disabled, wherever they are', async () => {
+    await using testbed = await startTestbed()
+    await using second = await testbed.another()
+    const account = await testbed.account()
+    const node = await simulatedNode(testbed, account)
+    await node.connect()
+    const ssm = account.client({ endpoint: second.endpoint })
+    const { StreamUrl = '', TokenValue = '' } = await ssm.send(new StartSessionCommand({ Target: node.nodeId }))
+    const client = new WebSocket(StreamUrl, { rejectUnauthorized: false })
+    await new Promise((resolve) => client.once('open', resolve))
+    const who = { RequestId: randomUUID(), ClientId: randomUUID(), ClientVersion: '1.2.650.0' }
+    const farewell = new Promise<string>((resolve) =>
+      client.on('message', (data: Buffer) => {
+        const message = decodeAgentMessage(data)
+        if (message.messageType === DATA_MESSAGE.channelClosed) resolve(parseChannelClosed(message.payload).Output)
+      }),
+    )
+    const over = new Promise((resolve) => client.once('close', resolve))
+    client.send(buildOpenDataChannel({ role: 'client', TokenValue, ...who }))
+    const { root } = testbed.server
+    expect(await musterbook(second.endpoint, root, 'accounts', 'disable', account.account)).toMatchObject({ code: 0 })
+    await eventually('the channel is closed', () => !node.connected())
+    expect(await farewell).toContain('its account was disabled')
+    testbed.clock.advance(10_000)
+    await over
+    // Nothing lets the node back in until the account is enabled.
+    await expect(node.connect()).rejects.toThrow()
+    expect(await musterbook(second.endpoint, root, 'accounts', 'enable', account.account)).toMatchObject({ code: 0 })
+    await node.connect()
+    const { Sessions = [] } = await ssm.send(new DescribeSessionsCommand({ State: 'History' }))
+    expect(Sessions.map(({ Status }) => Status)).toEqual(['Terminated'])
   })
 
   it('takes with the account its users, roles and nodes', async () => {

@@ -1,4 +1,4 @@
-/** `musterbook accounts create|list|disable|enable`: the accounts of an installation, for its root alone. */
+/** `musterbook accounts create|list|disable|enable|rotate-key`: the accounts of an installation, for its root alone. */
 import { ConfigError } from './config.ts'
 import { ask, type ControlPlane, findControlPlane, readWords, WHERE_USAGE } from './control-plane.ts'
 
@@ -7,9 +7,11 @@ export const ACCOUNTS_USAGE = `musterbook accounts create --name text [--account
 musterbook accounts list
     every account: its id, whether it is active, since when, its name
 musterbook accounts disable <id>
-    from now on nothing of the account's may call: no key, no session, no node, on no process
+    from now on nothing of the account's may call: no key, no session, no node, on no process; what is open is closed
 musterbook accounts enable <id>
     undoes disable
+musterbook accounts rotate-key <id>
+    a new root key for one that is lost or known to somebody; printed as 'create' does, the old one is dead at once
 Only the root of the installation's own account may. ${WHERE_USAGE}`
 
 interface Account {
@@ -27,18 +29,18 @@ export async function runAccounts(args: string[]): Promise<void> {
     if (!values.help) process.exitCode = 1
     return
   }
-  const wantsId = verb === 'disable' || verb === 'enable'
+  const wantsId = verb === 'disable' || verb === 'enable' || verb === 'rotate-key'
   if (wantsId && !/^\d{12}$/.test(id ?? ''))
     throw new ConfigError(`musterbook accounts ${verb} takes the id of an account, 12 digits`)
   if (rest.length > 0 || (!wantsId && id !== undefined))
     throw new ConfigError(`'${wantsId ? rest[0] : id}' is one word too many after 'accounts ${verb}'`)
   if (!wantsId && verb !== 'create' && verb !== 'list')
     throw new ConfigError(
-      `musterbook accounts ${verb}: there is no such thing; it takes create, list, disable or enable`,
+      `musterbook accounts ${verb}: there is no such thing; it takes create, list, disable, enable or rotate-key`,
     )
   if (verb === 'create' && !values.name) throw new ConfigError('musterbook accounts create wants a name: --name text')
   const plane = await findControlPlane(values)
-  process.stdout.write(await carryOut(plane, verb, id ?? '', values))
+  process.stdout.write(await carryOut(plane, verb, id ?? '', { name: values.name, account: values.account }))
 }
 
 async function carryOut(
@@ -47,24 +49,26 @@ async function carryOut(
   id: string,
   wanted: { name?: string; account?: string },
 ): Promise<string> {
-  if (verb === 'create') return create(plane, wanted)
+  if (verb === 'create') return rootKeyText(plane, await ask<RootKey>(plane, 'POST', '/musterbook/accounts', wanted))
   if (verb === 'list') {
     const { accounts } = await ask<{ accounts: Account[] }>(plane, 'GET', '/musterbook/accounts')
     return accounts.map(lineOf).join('')
   }
-  return lineOf(await ask<Account>(plane, 'POST', `/musterbook/accounts/${id}/${verb}`, {}))
+  const path = `/musterbook/accounts/${id}/${verb}`
+  if (verb === 'rotate-key') return rootKeyText(plane, await ask<RootKey>(plane, 'POST', path, {}))
+  return lineOf(await ask<Account>(plane, 'POST', path, {}))
 }
 
 const lineOf = ({ account, status, createdAt, name }: Account): string =>
   `${account}  ${status.padEnd(8)}  ${createdAt.slice(0, 10)}  ${name}\n`
 
-async function create(plane: ControlPlane, { name, account }: { name?: string; account?: string }): Promise<string> {
-  const made = await ask<{ account: string; accessKeyId: string; secretAccessKey: string }>(
-    plane,
-    'POST',
-    '/musterbook/accounts',
-    { name, account },
-  )
+interface RootKey {
+  account: string
+  accessKeyId: string
+  secretAccessKey: string
+}
+
+function rootKeyText(plane: ControlPlane, made: RootKey): string {
   const variables = {
     AWS_ENDPOINT_URL: plane.endpoint,
     AWS_ACCESS_KEY_ID: made.accessKeyId,

@@ -5,10 +5,12 @@
 import type { Host, Route } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
+import { closeChannelsOf } from '../messaging/index.ts'
 import { createAccount } from './accounts.ts'
 import { changing, exists, noSuch } from './entities.ts'
 import { json, objectOf } from './json-route.ts'
 import * as store from './store.ts'
+import { DISABLED_WAKE } from './wake.ts'
 
 const MAX_NAME_CHARACTERS = 128
 
@@ -39,12 +41,24 @@ export function accountRoutes({ settings }: Host): Route[] {
     route('POST', /^\/musterbook\/accounts$/, (context, _, input) => create(context, input)),
     route('POST', /^\/musterbook\/accounts\/(\d{12})\/(disable|enable)$/, (context, [account = '', verb]) => {
       if (account === settings.account) throw validation(`Account ${account} is the installation's own.`)
-      return changing(context, async ({ sql }) => {
-        const changed = await store.setAccountStatus(sql, account, verb === 'disable' ? 'Disabled' : 'Active')
+      return changing(context, async (change) => {
+        const changed = await store.setAccountStatus(change.sql, account, verb === 'disable' ? 'Disabled' : 'Active')
         if (!changed) throw noSuch(`There is no account ${account}.`)
+        if (verb === 'disable') {
+          await closeChannelsOf(change, account)
+          change.wake(DISABLED_WAKE, account)
+        }
         return changed
       })
     }),
+    route('POST', /^\/musterbook\/accounts\/(\d{12})\/rotate-key$/, (context, [account = '']) =>
+      changing(context, async (change) => {
+        // Held: of two who ask at once, the later one's key is the one that counts.
+        if (!(await store.holdAccount(change.sql, account))) throw noSuch(`There is no account ${account}.`)
+        await store.deleteRootKeys(change.sql, account)
+        return createAccount(change, { account, name: '' })
+      }),
+    ),
   ]
 }
 

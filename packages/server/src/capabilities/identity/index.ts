@@ -23,13 +23,14 @@ import { sealed } from './sealed.ts'
 import { sealSessionToken } from './session-token.ts'
 import * as store from './store.ts'
 import { sts } from './sts.ts'
-import { IDENTITY_WAKE } from './wake.ts'
+import { DISABLED_WAKE, IDENTITY_WAKE } from './wake.ts'
 import { assumeRoleWithWebIdentity } from './web-identity.ts'
 
 export { createAccount, InstallationError, openInstallation, type RootCredentials } from './accounts.ts'
 export { lintNodePolicy, type NodePolicyLint } from './node-roles.ts'
 export { parseKeysFile } from './oidc/issuer-keys.ts'
 export { type TokenBearer, tokenBearerOf } from './web-identity.ts'
+export { DISABLED_WAKE }
 
 export const identity: Capability = {
   name: 'identity',
@@ -73,6 +74,9 @@ export async function refusalOf(context: Context, access: Needed): Promise<strin
 
 /** The ARNs by which a grant may mean the context's caller. A node acts with its role's: it is meant by that as well. */
 export const namesOf = (context: Context): Promise<string[]> => callerNames(principalsOf(context), context.caller)
+
+/** The accounts whose callers are refused; `DISABLED_WAKE` tells of a further one. */
+export const disabledAccounts = ({ sql }: Ground): Promise<string[]> => store.readDisabledAccounts(sql)
 
 /** What is wrong with the text of a resource policy; undefined: nothing. */
 export function resourcePolicyFault(text: string): string | undefined {

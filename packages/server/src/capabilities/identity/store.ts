@@ -65,6 +65,11 @@ export async function readRootKey(sql: Sql, account: string): Promise<AccessKeyR
   return row
 }
 
+/** Ends every root key of the account. */
+export async function deleteRootKeys(sql: Sql, account: string): Promise<void> {
+  await sql`delete from access_keys where account = ${account} and owner = 'root'`
+}
+
 /** Gives the node a new serial, which ends every session token it held before. */
 export async function upsertNodeGrant(
   sql: Sql,
@@ -166,6 +171,17 @@ export async function listAccounts(sql: Sql): Promise<AccountRow[]> {
   return sql<
     AccountRow[]
   >`select account, name, status, created_at as "createdAt" from accounts order by created_at, account`
+}
+
+/** Until the transaction ends; false: there is none. */
+export async function holdAccount(sql: Sql, account: string): Promise<boolean> {
+  const rows = await sql`select from accounts where account = ${account} for update`
+  return rows.length === 1
+}
+
+export async function readDisabledAccounts(sql: Sql): Promise<string[]> {
+  const rows = await sql<{ account: string }[]>`select account from accounts where status = 'Disabled'`
+  return rows.map(({ account }) => account)
 }
 
 /** Whether there is such an account that is not disabled. */

@@ -24,7 +24,7 @@ import { isToken } from './token.ts'
 
 /** Topic: a node's mailbox has something for it. */
 export const MAILBOX_WAKE = 'mailbox'
-/** Topic: a node's channel was opened (`node process`) or is to be closed (`node`). */
+/** Topic: a node's channel was opened (`node process`) or is to be closed (`node`), or all of an account are (`account`). */
 export const CHANNEL_WAKE = 'channel'
 
 /** The first frame comes right after the upgrade. */
@@ -78,6 +78,8 @@ export interface Channels extends AsyncDisposable {
 
 export function holdChannels(host: Host): Channels {
   const held = new Map<string, Channel>()
+  /** Authenticated, without their first frame yet. */
+  const opening = new Set<Channel>()
   let closing = false
 
   const opened: Batch<Channel> = batch(NODES_AT_ONCE, async (channels) => {
@@ -163,7 +165,16 @@ export function holdChannels(host: Host): Channels {
         channel.socket.close(CLOSE_NORMAL, 'this channel is over')
   }
 
+  /** The account is closed: its nodes' channels, and those that are just being opened. */
+  function closeAll(account: string): void {
+    for (const channel of [...held.values(), ...opening])
+      if (channel.account === account) channel.socket.close(CLOSE_POLICY, 'the account is disabled')
+  }
+
   function admit(channel: Channel): void {
+    opening.delete(channel)
+    if (channel.socket.readyState !== channel.socket.OPEN) return
+
     const before = held.get(channel.key)
     held.set(channel.key, channel)
     before?.socket.close(CLOSE_NORMAL, 'the node opened another channel')
@@ -197,6 +208,7 @@ export function holdChannels(host: Host): Channels {
     host.onWake(CHANNEL_WAKE, (key) => {
       if (key === undefined)
         return void review().catch((error) => host.log.warn({ err: error }, 'channels not reviewed'))
+      if (!key.includes('/')) return closeAll(key)
       const [nodeKey = '', processId] = key.split(' ')
       const channel = held.get(nodeKey)
       if (channel && processId !== host.processId) channel.socket.close(CLOSE_NORMAL, 'this channel is over')
@@ -213,6 +225,7 @@ export function holdChannels(host: Host): Channels {
         heardAt: host.clock.now().getTime(),
         sent: undefined,
       }
+      opening.add(channel)
       let isOpen = false
       const patience = host.clock.after(FIRST_FRAME_MS, () => socket.close(CLOSE_POLICY, 'no first frame came'))
       const heard = () => {
@@ -239,6 +252,7 @@ export function holdChannels(host: Host): Channels {
       })
       socket.on('close', () => {
         patience[Symbol.dispose]()
+        opening.delete(channel)
         if (held.get(channel.key) !== channel) return
         held.delete(channel.key)
         if (!closing) gone.add(channel).catch(() => {}) // dead processes' channels do not count either

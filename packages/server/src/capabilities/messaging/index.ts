@@ -106,6 +106,12 @@ export const messaging: Capability = {
   },
 }
 
+/** Closes the channels of an account's nodes on every process; whether they may come back is not decided here. */
+export async function closeChannelsOf(ground: Ground, account: string): Promise<void> {
+  await store.deleteChannelsOf(ground.sql, account)
+  ground.wake(CHANNEL_WAKE, account)
+}
+
 export interface Letter {
   messageType: string
   topic: string

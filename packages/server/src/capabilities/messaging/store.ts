@@ -170,6 +170,10 @@ export async function deleteChannels(sql: Sql, nodes: NodeKey[], processId: stri
     where c.account = n.account and c.region = n.region and c.node_id = n.node_id and c.process_id = ${processId}`
 }
 
+export async function deleteChannelsOf(sql: Sql, account: string): Promise<void> {
+  await sql`delete from node_channels where account = ${account}`
+}
+
 /** Whether the node has a channel to a process that lives, and where that process takes data channels. */
 export async function readHolder(
   sql: Sql,

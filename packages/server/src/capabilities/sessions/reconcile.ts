@@ -1,5 +1,6 @@
 /** What no live end does any more: sessions whose process is gone or whose account is closed, messages that nobody takes, histories too old. */
 import type { Reconciler } from '../../platform/capability.ts'
+import type { WorkContext } from '../../platform/context.ts'
 import { DISABLED_WAKE, disabledAccounts } from '../identity/index.ts'
 import { withdraw } from '../messaging/index.ts'
 import { endSession, farewellJob } from './ending.ts'
@@ -18,9 +19,10 @@ const SPARE_TOKENS_MS = 3_600_000
 
 export const endForgotten: Reconciler = {
   name: 'sessions.end-forgotten',
-  wakes: [],
+  wakes: [DISABLED_WAKE],
   everySeconds: 30,
   async run(work) {
+    await endDisabled(work)
     for (;;) {
       const since = new Date(work.now().getTime() - FORGOTTEN_MS)
       const rows = await store.readForgotten(work.sql, since, AT_ONCE)
@@ -33,19 +35,15 @@ export const endForgotten: Reconciler = {
   },
 }
 
-export const endDisabled: Reconciler = {
-  name: 'sessions.end-disabled',
-  wakes: [DISABLED_WAKE],
-  everySeconds: 60,
-  async run(work) {
-    for (;;) {
-      const accounts = await disabledAccounts(work)
-      const rows = accounts.length === 0 ? [] : await store.readOpenOf(work.sql, accounts, AT_ONCE)
-      for (const { sessionId } of rows)
-        await endSession(work, sessionId, { status: 'Terminated', details: END_WORDS.accountDisabled })
-      if (rows.length < AT_ONCE || work.signal.aborted) return undefined
-    }
-  },
+async function endDisabled(work: WorkContext): Promise<void> {
+  const accounts = await disabledAccounts(work)
+  if (accounts.length === 0) return
+  for (;;) {
+    const rows = await store.readOpenOf(work.sql, accounts, AT_ONCE)
+    for (const { sessionId } of rows)
+      await endSession(work, sessionId, { status: 'Terminated', details: END_WORDS.accountDisabled })
+    if (rows.length < AT_ONCE || work.signal.aborted) return
+  }
 }
 
 /** Those that ended here have long been sealed; a server that cannot write them now tries again meanwhile. */
