@@ -10,6 +10,7 @@ const BENCHES: Record<string, () => Promise<Bench>> = {
   'fan-out': () => import('./fan-out.ts'),
   fleet: () => import('./fleet.ts'),
   start: () => import('./start.ts'),
+  identity: () => import('./identity.ts'),
   policy: () => import('./policy.ts'),
   sessions: () => import('./sessions.ts'),
 }

@@ -59,18 +59,18 @@ function at<T>(list: readonly T[], index: number): T {
 
 function policiesOfATeam(): PolicySet {
   const identity = Array.from({ length: POLICIES }, (_, index) => {
-    const document = parsePolicy(JSON.stringify({ Version: '2012-10-17', Statement: statements(index) }), 'identity')
+    const document = parsePolicy(JSON.stringify({ Version: '2012-10-17', Statement: statementsOf(index) }), 'identity')
     if (isMalformed(document)) throw new Error(document.message)
     return compilePolicy(document, `team-${index}`)
   })
   return { identity }
 }
 
-const statements = (index: number): unknown[] => [
+export const statementsOf = (index: number, account = '123456789012'): unknown[] => [
   {
     Effect: 'Allow',
     Action: ['ssm:GetParameter*', 'ssm:DescribeParameters', `ssm:PutParameter`],
-    Resource: [`arn:aws:ssm:*:123456789012:parameter/team-${index}/*`, 'arn:aws:ssm:*:*:parameter/${aws:username}/*'],
+    Resource: [`arn:aws:ssm:*:${account}:parameter/team-${index}/*`, 'arn:aws:ssm:*:*:parameter/${aws:username}/*'],
   },
   {
     Effect: 'Allow',
