@@ -11,7 +11,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-const PROGRAMS = [
+export const PROGRAMS = [
   'amazon-ssm-agent',
   'ssm-agent-worker',
   'ssm-document-worker',

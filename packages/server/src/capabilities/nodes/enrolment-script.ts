@@ -141,6 +141,7 @@ const OFFICIAL = String.raw`
 config=/etc/amazon/ssm/amazon-ssm-agent.json
 before=/etc/amazon/ssm/amazon-ssm-agent.json.before-musterbook
 debian=/usr/local/share/ca-certificates/musterbook.crt
+mark=/var/lib/amazon/ssm/musterbook
 fedora=/etc/pki/ca-trust/source/anchors/musterbook.crt
 [ "$(id -u)" = 0 ] || fail 'run it as root: … | sudo sh'
 agent="$(command -v amazon-ssm-agent || true)"
@@ -156,7 +157,11 @@ renew_trust() {
 
 if [ "${'$'}{1:-}" = --undo ]; then
   stop_agent
-  if [ -n "$agent" ]; then "$agent" -register -clear -y >/dev/null || true; fi
+  # A registration that was not made here is not ours to clear.
+  if [ -f "$mark" ]; then
+    if [ -n "$agent" ]; then "$agent" -register -clear -y >/dev/null || true; fi
+    rm -f /var/lib/amazon/ssm/registration "$mark"
+  fi
   rm -f "$debian" "$fedora" "$config"
   if [ -f "$before" ]; then mv "$before" "$config"; fi
   renew_trust
@@ -174,11 +179,11 @@ cat > "$config" <<CONFIG
 {"Ssm":{"Endpoint":"$server"},"Mds":{"Endpoint":"$server"},"Mgs":{"Endpoint":"$server"},"Agent":{"Region":"$region"},"Identity":{"ConsumptionOrder":["OnPrem"]}}
 CONFIG
 stop_agent
-if grep -q ManagedInstanceID /var/lib/amazon/ssm/registration 2>/dev/null && [ -f /var/lib/amazon/ssm/musterbook ] && grep -qx "$server" /var/lib/amazon/ssm/musterbook; then
+if grep -q ManagedInstanceID /var/lib/amazon/ssm/registration 2>/dev/null && [ -f "$mark" ] && grep -qxF "$server" "$mark"; then
   say 'it is registered already'
 else
   "$agent" -register -y -id "$activation_id" -code "$activation_code" -region "$region" || fail 'the registration was refused: see above'
-  printf '%s\n' "$server" > /var/lib/amazon/ssm/musterbook
+  printf '%s\n' "$server" > "$mark"
 fi
 start_agent
 say 'done'
