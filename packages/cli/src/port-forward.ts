@@ -3,8 +3,8 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { isLaterVersion, MUX_AFTER_AGENT_VERSION, MUX_MAX_STREAMS, MuxError, MuxSession } from '@musterbook/wire'
 import { openSession, type SessionClient, type SessionOptions } from './session-client.ts'
 
-/** Bytes of one message: sockets that are full are read several times in a row. The relay takes a MiB. */
-const MESSAGE_BYTES = 128 * 1024
+/** Bytes from which a message is sent at once: a full read of a socket. Beyond 128 KiB the relay's malloc maps each one. */
+const MESSAGE_BYTES = 64 * 1024
 /** Unwritten bytes of a local connection above which no more frames are read. */
 const MAX_UNWRITTEN = 1024 * 1024
 
