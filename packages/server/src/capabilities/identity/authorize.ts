@@ -241,7 +241,8 @@ export async function accessRequest(
   context: Context,
   policies: PolicySet,
 ): Promise<AccessRequest> {
-  const ofResources = access.resourceKeys && asksForTags(policies) ? await access.resourceKeys() : undefined
+  const ofResources =
+    access.resourceKeys && asksForTags(policies, access.action) ? await access.resourceKeys() : undefined
   return {
     principal,
     action: access.action,

@@ -86,7 +86,7 @@ export function keepPrincipals(host: Host): Principals {
     // Every stored policy was parsed before it was stored: one that cannot be read would silently deny or allow.
     if (isMalformed(document)) throw new Error(`the stored policy ${name} cannot be read: ${document.message}`)
     const policy = compilePolicy(document, name)
-    if (RESOURCE_TAG.test(text)) tagged.add(policy)
+    if (RESOURCE_TAG.test(text)) noteTagged(policy)
     if (texts.size >= MAX_TEXTS) texts.clear()
     texts.set(id, policy)
     return policy
@@ -166,10 +166,25 @@ export function compileTrust(role: RoleRow): CompiledPolicy {
 }
 
 const RESOURCE_TAG = /resourcetag\//i
-const tagged = new WeakSet<CompiledPolicy>()
+/** Policies, and their statements, that ask for the tags of resources. */
+const tagged = new WeakSet<CompiledPolicy | CompiledPolicy['statements'][number]>()
 
-/** Whether any of these policies asks for the tags of resources, so that they must be looked up. */
-export const asksForTags = ({ identity, boundary, session = [] }: PolicySet): boolean =>
-  [...identity, ...session, ...(boundary ? [boundary] : [])].some((policy) => tagged.has(policy))
+function noteTagged(policy: CompiledPolicy): void {
+  tagged.add(policy)
+  for (const statement of policy.statements)
+    if (RESOURCE_TAG.test(JSON.stringify(statement.source))) tagged.add(statement)
+}
+
+/**
+ * Whether any of these policies asks for the tags of resources where it speaks of this action, so that they must be looked
+ * up: that is a statement to the database, which cost a call as much as everything else of it.
+ */
+export function asksForTags({ identity, boundary, session = [], resource }: PolicySet, action: string): boolean {
+  const asks = (policy: CompiledPolicy | undefined): boolean =>
+    policy !== undefined &&
+    tagged.has(policy) &&
+    policy.concerning(action.toLowerCase()).some((statement) => tagged.has(statement))
+  return identity.some(asks) || session.some(asks) || asks(boundary) || asks(resource)
+}
 
 const NOTHING = '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}'
