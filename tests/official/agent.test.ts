@@ -1,6 +1,10 @@
+import { createPrivateKey } from 'node:crypto'
+import { readFile, rm } from 'node:fs/promises'
 import type { SSM } from '@aws-sdk/client-ssm'
 import { eventually, REGION, startTestbed } from '@musterbook/testbed'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { requestRoleToken } from '../../packages/agent/src/role-token.ts'
+import { createTransport } from '../../packages/agent/src/transport.ts'
 import { clientOf } from '../contract/simulated-node.ts'
 import { type Crossing, crossing, type OfficialAgent, officialAgent, whyNot } from './official-agent.ts'
 
@@ -18,7 +22,7 @@ else
     let nodeId: string
 
     beforeAll(async () => {
-      testbed = await startTestbed()
+      testbed = await startTestbed({ options: { settings: { keyRotationDays: 30 } } })
       ssm = clientOf(testbed, await testbed.account())
       second = await testbed.another()
       door = await crossing(Number(new URL(second.nodeEndpoint).port))
@@ -158,6 +162,32 @@ else
       agent.start()
       await stands(CommandId, 'Success')
       expect(await shown(CommandId)).toMatchObject({ StandardOutputContent: 'kept\n' })
+    })
+
+    it('replaces its key when it is asked to, and goes on with the new one', async () => {
+      type Vault = { privateKey: string; publicKey: string }
+      const vault = async () =>
+        JSON.parse(await readFile(agent.file('Vault', 'Store', 'RegistrationKey'), 'utf8')) as Vault
+      /** It starts anew without the credentials that it has shared, and has to ask for others. */
+      const renewed = async () => {
+        await agent.kill()
+        await rm(agent.file('runtimeconfig', 'identity_config.json'))
+        agent.start()
+      }
+      const { privateKey } = await vault()
+      const { sql } = testbed.server.ground
+      await sql`update nodes set key_date = key_date - interval '31 days' where node_id = ${nodeId}`
+      await renewed()
+      await explained('it has another key', async () => (await vault()).privateKey !== privateKey)
+      const key = createPrivateKey({ key: Buffer.from(privateKey, 'base64'), format: 'der', type: 'pkcs1' })
+      const [row] = await sql<{ fingerprint: string }[]>`select fingerprint from nodes where node_id = ${nodeId}`
+      const transport = createTransport({ endpoint: testbed.endpoint, region: REGION })
+      const old = { instanceId: nodeId, fingerprint: row?.fingerprint ?? '', key }
+      await expect(requestRoleToken(transport, old)).rejects.toThrow('AccessDeniedException')
+      transport.close()
+      await renewed()
+      const CommandId = await shell('echo rotated')
+      await stands(CommandId, 'Success')
     })
 
     it('works over ec2messages alone when it gets no control channel', async () => {

@@ -281,6 +281,14 @@ export const SETTINGS = {
     fallback: '15',
     commands: SERVER,
   },
+  keyRotationDays: {
+    flag: 'key-rotation-days',
+    variable: 'MUSTERBOOK_KEY_ROTATION_DAYS',
+    value: 'days',
+    help: 'nodes are asked to replace their key pair when it is so old; 0: never',
+    fallback: '0',
+    commands: SERVER,
+  },
   commandOutput: {
     flag: 'command-output',
     variable: 'MUSTERBOOK_COMMAND_OUTPUT',
@@ -488,6 +496,7 @@ export interface Config {
 /** Reads arguments and environment. Throws ConfigError with one line for a person. */
 export function readConfig(args: string[], environment: NodeJS.ProcessEnv = process.env): Config {
   const { words, flags } = readFlags(args)
+  keyRotationDays: number
   const [word = 'help', ...rest] = words
   const wantsVersion = flags.get('version') !== undefined
   const wantsHelp = flags.get('help') !== undefined || (word === 'help' && !wantsVersion)
@@ -556,6 +565,7 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
   }
   // They are read: what this process starts (PostgreSQL, the agent, the root key command) has no business with them.
   for (const { secret, variable } of Object.values<Setting>(SETTINGS)) if (secret) delete environment[variable]
+    keyRotationDays: read('keyRotationDays', (value) => number(value, 0, 36_500)) ?? 0,
   if (config.ca === undefined && existsSync(join(data, 'ca.pem'))) config.ca = join(data, 'ca.pem')
   return config
 }

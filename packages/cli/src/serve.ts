@@ -56,6 +56,7 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
         commandRetentionDays: config.commandRetentionDays,
         maxActivationDays: config.maxActivationDays,
         connectionLostMinutes: config.connectionLostMinutes,
+        keyRotationDays: config.keyRotationDays,
         audit: config.audit,
         auditRetentionDays: config.auditRetentionDays,
         commandOutput: config.commandOutput,

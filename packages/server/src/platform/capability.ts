@@ -212,6 +212,8 @@ export interface Choices {
   maxActivationDays: number
   /** Minutes without a sign of life after which a node without a channel is shown as ConnectionLost. */
   connectionLostMinutes: number
+  /** Days after which a node is asked to replace its key pair; 0: never. */
+  keyRotationDays: number
   /** Where output goes that a command asks to have in a bucket; undefined: such a command is refused. */
   commandOutput: OutputDestination | undefined
   /** Where notifications of commands are posted; undefined: a command that asks for them is refused. */
@@ -244,6 +246,7 @@ export const DEFAULT_CHOICES: Choices = {
   notificationWebhook: undefined,
   audit: 'batched',
   auditRetentionDays: 90,
+  keyRotationDays: 0, // amazon-ssm-agent's own KeyAutoRotateDays
   oidcKeysFile: undefined,
   oidcNetworks: 'public',
   agentFile: undefined,

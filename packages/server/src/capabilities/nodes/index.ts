@@ -16,6 +16,7 @@ import { describeInstanceInformation, getConnectionStatus, updateInstanceInforma
 import { describeInstanceProperties, listNodes, listNodesSummary } from './instance-properties.ts'
 import init from './migrations/0001-init.sql'
 import enrolments from './migrations/0002-enrolments.sql'
+import keyDate from './migrations/0003-key-date.sql'
 import {
   callerNodeId,
   nodeKeyVerifier,
@@ -62,6 +63,7 @@ export const nodes: Capability = {
   migrations: [
     { name: '0001-init', sql: init },
     { name: '0002-enrolments', sql: enrolments },
+    { name: '0003-key-date', sql: keyDate },
   ],
   sealed: [sealedCode],
   reconcilers: [forgetEnrolments],

@@ -12,7 +12,7 @@ import { AwsError } from '../../platform/errors.ts'
 import { managedNodeId } from '../../platform/ids.ts'
 import { grantNode, issueNodeCredentials } from '../identity/index.ts'
 import { setTags } from '../tags/index.ts'
-import { NODE_ID_TAG, parsePublicKey } from './rules.ts'
+import { isKeyDue, NODE_ID_TAG, parsePublicKey } from './rules.ts'
 import * as store from './store.ts'
 
 export const codeDigest = (code: string): Buffer => createHash('sha256').update(code).digest()
@@ -93,7 +93,7 @@ export async function requestManagedInstanceRoleToken(
     SecretAccessKey: credentials.secretAccessKey,
     SessionToken: credentials.sessionToken,
     TokenExpirationDate: credentials.expiration,
-    UpdateKeyPair: false,
+    UpdateKeyPair: isKeyDue(node.keyDate, context.now(), context.choices.keyRotationDays),
   }
 }
 
@@ -102,7 +102,8 @@ export async function updateManagedInstancePublicKey(
   context: Context,
   input: Input<'UpdateManagedInstancePublicKey'>,
 ): Promise<Output<'UpdateManagedInstancePublicKey'>> {
-  await store.updatePublicKey(context.sql, context, callerNodeId(context), parsePublicKey(input.NewPublicKey))
+  const publicKey = parsePublicKey(input.NewPublicKey)
+  await store.updatePublicKey(context.sql, context, callerNodeId(context), publicKey, context.now())
   return {}
 }
 

@@ -53,6 +53,10 @@ export function parsePublicKey(text: string): Buffer {
   return der
 }
 
+/** Whether a node is asked for a new key pair: `rotationDays` after its last one, never where they are 0. */
+export const isKeyDue = (keyDate: Date, now: Date, rotationDays: number): boolean =>
+  rotationDays > 0 && now.getTime() - keyDate.getTime() >= rotationDays * 86_400_000
+
 export type PingStatus = 'Online' | 'ConnectionLost'
 
 /** Online: a control channel is open, or the node has pinged within `lostMinutes` (agents ping every 5). */

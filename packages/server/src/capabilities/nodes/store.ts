@@ -92,6 +92,8 @@ export interface NodeRow extends Scope {
   iamRole: string
   registrationDate: Date
   publicKey: Buffer
+  /** When its key was registered or last replaced. */
+  keyDate: Date
   fingerprint: string
   agentName: string | null
   agentStatus: string | null
@@ -106,7 +108,8 @@ export interface NodeRow extends Scope {
 
 const nodeColumns = (sql: Sql) => sql`
   account, region, node_id as "nodeId", activation_id as "activationId", name, iam_role as "iamRole",
-  registration_date as "registrationDate", public_key as "publicKey", fingerprint, agent_name as "agentName",
+  registration_date as "registrationDate", public_key as "publicKey", key_date as "keyDate",
+  fingerprint, agent_name as "agentName",
   agent_status as "agentStatus",
   agent_version as "agentVersion", platform_type as "platformType", platform_name as "platformName",
   platform_version as "platformVersion", computer_name as "computerName", ip_address as "ipAddress",
@@ -129,9 +132,10 @@ export async function insertNode(
   >,
 ): Promise<void> {
   await sql`
-    insert into nodes (account, region, node_id, activation_id, name, iam_role, registration_date, public_key, fingerprint)
+    insert into nodes (account, region, node_id, activation_id, name, iam_role, registration_date, public_key,
+      key_date, fingerprint)
     values (${row.account}, ${row.region}, ${row.nodeId}, ${row.activationId}, ${row.name}, ${row.iamRole},
-      ${row.registrationDate}, ${row.publicKey}, ${row.fingerprint})`
+      ${row.registrationDate}, ${row.publicKey}, ${row.registrationDate}, ${row.fingerprint})`
 }
 
 export async function deleteNode(sql: Sql, scope: Scope, nodeId: string): Promise<boolean> {
@@ -160,9 +164,15 @@ export async function updateRole(sql: Sql, scope: Scope, nodeId: string, iamRole
   return rows.length === 1
 }
 
-export async function updatePublicKey(sql: Sql, scope: Scope, nodeId: string, publicKey: Buffer): Promise<void> {
+export async function updatePublicKey(
+  sql: Sql,
+  scope: Scope,
+  nodeId: string,
+  publicKey: Buffer,
+  keyDate: Date,
+): Promise<void> {
   await sql`
-    update nodes set public_key = ${publicKey}
+    update nodes set public_key = ${publicKey}, key_date = ${keyDate}
     where account = ${scope.account} and region = ${scope.region} and node_id = ${nodeId}`
 }
 
