@@ -1,15 +1,15 @@
 /** The server's certificate changes under its open connections, and nobody restarts anything. */
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect, type TLSSocket } from 'node:tls'
-import { createLog, issueServerCertificate } from '@musterbook/server'
+import { createAuthority, createLog, issueServerCertificate } from '@musterbook/server'
 import { eventually, startTestbed } from '@musterbook/testbed'
 import { expect, it } from 'vitest'
 import { keepCertificate } from '../../packages/cli/src/certificate-renewal.ts'
-import { serverCertificate } from '../../packages/cli/src/data-folder.ts'
+import { ownCertificate, serverCertificate } from '../../packages/cli/src/data-folder.ts'
 
 const NAMES = ['127.0.0.1']
 const DAY_MS = 86_400_000
@@ -35,8 +35,7 @@ it('a certificate whose files change, or that nears its end, is replaced while t
       return serialNumber
     }
     using _kept = keepCertificate({
-      folder,
-      names: NAMES,
+      read: () => serverCertificate(folder, NAMES),
       current: first,
       use: (certificate) => listener.useCertificate(certificate),
       log: createLog('silent'),
@@ -73,6 +72,55 @@ it('a certificate whose files change, or that nears its end, is replaced while t
     const [answer] = await once(before, 'data')
     expect(String(answer)).toMatch(/^HTTP\/1\.1 200/)
     before.destroy()
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+})
+
+it('a certificate of its own is read anew, and refused with a key that others can read or that is not its', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'musterbook-certificate-'))
+  try {
+    const files = { cert: join(folder, 'own.pem'), key: join(folder, 'own.key') }
+    const authority = await createAuthority('an authority elsewhere', new Date())
+    const put = async (names: string[]) => {
+      const issued = await issueServerCertificate(authority, names, new Date())
+      await writeFile(files.key, issued.key, { mode: 0o600 })
+      await writeFile(files.cert, issued.cert)
+      return issued
+    }
+    const first = await put(['127.0.0.1'])
+    expect(await ownCertificate(files)).toEqual({ key: first.key, cert: first.cert })
+    await using bed = await startTestbed()
+    const { listener } = bed.server
+    listener.useCertificate(first)
+    const presented = async () => {
+      const socket = connect({ host: '127.0.0.1', port: listener.tlsPort ?? 0, ca: authority.cert })
+      await once(socket, 'secureConnect')
+      const { serialNumber } = socket.getPeerCertificate()
+      socket.destroy()
+      return serialNumber
+    }
+    using _kept = keepCertificate({
+      read: () => ownCertificate(files),
+      current: first,
+      use: (certificate) => listener.useCertificate(certificate),
+      log: createLog('silent'),
+      everyMs: 20,
+    })
+    expect(await presented()).toBe(new X509Certificate(first.cert).serialNumber)
+    const second = await put(['127.0.0.1', 'harbour.example'])
+    const serial = new X509Certificate(second.cert).serialNumber
+    await eventually('the new one is served', async () => (await presented()) === serial)
+
+    await chmod(files.key, 0o640)
+    await expect(ownCertificate(files)).rejects.toThrow(`${files.key} can be read by others`)
+    await chmod(files.key, 0o600)
+    await writeFile(files.key, first.key)
+    await expect(ownCertificate(files)).rejects.toThrow('is not that of the certificate')
+    await writeFile(files.key, 'no key')
+    await expect(ownCertificate(files)).rejects.toThrow('in PEM')
+    // What is in use stays in use.
+    expect(await presented()).toBe(serial)
   } finally {
     await rm(folder, { recursive: true })
   }

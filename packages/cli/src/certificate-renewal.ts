@@ -3,23 +3,22 @@
  * the connections from then on. `serve` starts it; the files are looked at every minute.
  */
 import type { KeyAndCertificate, Logger } from '@musterbook/server'
-import { serverCertificate } from './data-folder.ts'
 
 const LOOK_EVERY_MS = 60_000
 
 export interface Renewal {
-  folder: string
-  names: string[]
+  /** What is to be served by now; a rejection leaves the one in use. */
+  read(): Promise<KeyAndCertificate>
   current: KeyAndCertificate
   use(certificate: KeyAndCertificate): void
   log: Logger
   everyMs?: number
 }
 
-export function keepCertificate({ folder, names, current, use, log, everyMs = LOOK_EVERY_MS }: Renewal): Disposable {
+export function keepCertificate({ read, current, use, log, everyMs = LOOK_EVERY_MS }: Renewal): Disposable {
   let used = current
   const look = async () => {
-    const found = await serverCertificate(folder, names)
+    const found = await read()
     if (found.cert === used.cert && found.key === used.key) return
     use(found)
     used = found

@@ -82,6 +82,21 @@ export const SETTINGS = {
     fallback: 'none',
     commands: SERVER,
   },
+  tlsCert: {
+    flag: 'tls-cert',
+    variable: 'MUSTERBOOK_TLS_CERT_FILE',
+    value: 'file',
+    help: 'a certificate of your own with its chain, PEM; taken anew within a minute when the file changes',
+    fallback: "one of the data folder's authority",
+    commands: SERVER,
+  },
+  tlsKey: {
+    flag: 'tls-key',
+    variable: 'MUSTERBOOK_TLS_KEY_FILE',
+    value: 'file',
+    help: 'its key, PEM, 0600',
+    commands: SERVER,
+  },
   noAgent: {
     flag: 'no-agent',
     variable: 'MUSTERBOOK_NO_AGENT',
@@ -466,6 +481,8 @@ export interface Config {
   port: number
   tlsPort: number
   hostNames: string[]
+  /** Files of a certificate that the authority of the data folder did not make. */
+  certificate: { cert: string; key: string } | undefined
   noAgent: boolean
   region: string
   account: string | undefined
@@ -480,6 +497,7 @@ export interface Config {
   commandRetentionDays: number
   maxActivationDays: number
   connectionLostMinutes: number
+  keyRotationDays: number
   audit: 'batched' | 'fail-closed'
   auditRetentionDays: number
   commandOutput: OutputDestination | undefined
@@ -496,7 +514,6 @@ export interface Config {
 /** Reads arguments and environment. Throws ConfigError with one line for a person. */
 export function readConfig(args: string[], environment: NodeJS.ProcessEnv = process.env): Config {
   const { words, flags } = readFlags(args)
-  keyRotationDays: number
   const [word = 'help', ...rest] = words
   const wantsVersion = flags.get('version') !== undefined
   const wantsHelp = flags.get('help') !== undefined || (word === 'help' && !wantsVersion)
@@ -505,6 +522,12 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
   const helpFor = wantsHelp ? [word, ...rest].find((each): each is Command => Object.hasOwn(COMMANDS, each)) : undefined
   const read = reader(flags, environment, command)
   const data = resolve(read('data', text) ?? defaultData(environment))
+  const commandOutput = outputDestination(
+    read('commandOutput', text) ?? join(data, 'command-output'),
+    read('region', region) ?? 'us-east-1',
+    read('outputAccessKeyId', text),
+    read('outputSecretAccessKey', text),
+  )
   const config: Config = {
     command,
     helpFor,
@@ -513,6 +536,7 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
     port: read('port', port) ?? 8770,
     tlsPort: read('tlsPort', port) ?? 8771,
     hostNames: read('hostNames', hostNames) ?? [],
+    certificate: ownCertificate(read('tlsCert', resolve), read('tlsKey', resolve)),
     noAgent: read('noAgent', yes) ?? false,
     region: read('region', region) ?? 'us-east-1',
     account: read('account', account),
@@ -541,14 +565,10 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
     commandRetentionDays: read('commandRetentionDays', count) ?? 30,
     maxActivationDays: read('maxActivationDays', (value) => number(value, 0, 36_500)) ?? 30,
     connectionLostMinutes: read('connectionLostMinutes', count) ?? 15,
+    keyRotationDays: read('keyRotationDays', (value) => number(value, 0, 36_500)) ?? 0,
     audit: read('audit', auditMode) ?? 'batched',
     auditRetentionDays: read('auditRetentionDays', (value) => number(value, 1, 36_500)) ?? 90,
-    commandOutput: outputDestination(
-      read('commandOutput', text) ?? join(data, 'command-output'),
-      read('region', region) ?? 'us-east-1',
-      read('outputAccessKeyId', text),
-      read('outputSecretAccessKey', text),
-    ),
+    commandOutput,
     notificationWebhook: read('notificationWebhook', httpUrl),
     oidcKeysFile: read('oidcKeysFile', resolve),
     oidcNetworks: read('oidcNetworks', oidcNetworks) ?? 'public',
@@ -565,7 +585,6 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
   }
   // They are read: what this process starts (PostgreSQL, the agent, the root key command) has no business with them.
   for (const { secret, variable } of Object.values<Setting>(SETTINGS)) if (secret) delete environment[variable]
-    keyRotationDays: read('keyRotationDays', (value) => number(value, 0, 36_500)) ?? 0,
   if (config.ca === undefined && existsSync(join(data, 'ca.pem'))) config.ca = join(data, 'ca.pem')
   return config
 }
@@ -779,6 +798,12 @@ function rootCredentials(accessKeyId: string | undefined, secretAccessKey: strin
     throw new ConfigError(
       'MUSTERBOOK_ROOT_ACCESS_KEY_ID and MUSTERBOOK_ROOT_SECRET_ACCESS_KEY go together: give both or neither',
     )
+  return undefined
+}
+
+function ownCertificate(cert: string | undefined, key: string | undefined) {
+  if (cert && key) return { cert, key }
+  if (cert || key) throw new ConfigError('--tls-cert and --tls-key go together: give both or neither')
   return undefined
 }
 

@@ -8,6 +8,7 @@
  *   env            what `source` gives to the AWS CLI
  *   postgres/, postgres.log, agent/    the embedded database, this machine's agent
  */
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { access, chmod, constants, mkdir, readFile, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -57,6 +58,21 @@ export async function serverCertificate(folder: string, names: string[]): Promis
   const issued = await issueServerCertificate(signer, all, now)
   await writePair(folder, 'server', issued)
   return issued
+}
+
+/** A certificate of the operator's own. ConfigError where it cannot be read, others can read its key, or the two do not fit. */
+export async function ownCertificate(files: { cert: string; key: string }): Promise<KeyAndCertificate> {
+  const key = await readSecret(files.key)
+  if (key === undefined) throw new ConfigError(`--tls-key (MUSTERBOOK_TLS_KEY_FILE) ${files.key} does not exist`)
+  const cert = await readFile(files.cert, 'utf8').catch((error: unknown) => {
+    throw new ConfigError(`--tls-cert (MUSTERBOOK_TLS_CERT_FILE) ${files.cert} cannot be read (${reason(error)})`)
+  })
+  try {
+    if (new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) return { key, cert }
+  } catch {
+    throw new ConfigError(`${files.cert} and ${files.key} are no certificate and key in PEM`)
+  }
+  throw new ConfigError(`the key ${files.key} is not that of the certificate ${files.cert}`)
 }
 
 export async function writeEnvironment(folder: string, environment: Record<string, string>): Promise<string> {

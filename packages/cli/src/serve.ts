@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import {
   createLog,
   type EmbeddedPostgres,
+  type KeyAndCertificate,
   type Logger,
   parseKeysFile,
   type ServerProcess,
@@ -12,7 +13,7 @@ import {
 import { AGENT } from './agent.ts'
 import { keepCertificate } from './certificate-renewal.ts'
 import { type Config, ConfigError } from './config.ts'
-import { makeDataFolder, serverCertificate, writeEnvironment } from './data-folder.ts'
+import { makeDataFolder, ownCertificate, serverCertificate, writeEnvironment } from './data-folder.ts'
 import { rootKeys } from './root-key.ts'
 
 export interface Serving extends AsyncDisposable {
@@ -30,10 +31,7 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
   await makeDataFolder(config.data)
   await checkOidcKeys(config.oidcKeysFile)
   const rootKey = await rootKeys(config)
-  const [tls, postgres] = await Promise.all([
-    serverCertificate(config.data, certificateNames(config)),
-    embedded(config, log, signal),
-  ])
+  const [tls, postgres] = await Promise.all([certificateOf(config), embedded(config, log, signal)])
   let server: ServerProcess
   const name = publicName(config)
   try {
@@ -73,8 +71,7 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
   }
   const endpoint = `http://${bracketed(name)}:${server.listener.port}`
   const renewal = keepCertificate({
-    folder: config.data,
-    names: certificateNames(config),
+    read: () => certificateOf(config),
     current: tls,
     use: (certificate) => server.listener.useCertificate(certificate),
     log,
@@ -133,5 +130,11 @@ const publicName = ({ host, hostNames }: Config): string =>
 /** Where the server listens on a particular address, nodes may dial that. */
 const certificateNames = ({ host, hostNames }: Config): string[] =>
   everyAddress(host) ? hostNames : [...hostNames, host]
+
+/** Nodes and `up` know the authority of the data folder, which is there beside a certificate of one's own. */
+async function certificateOf(config: Config): Promise<KeyAndCertificate> {
+  const made = await serverCertificate(config.data, certificateNames(config))
+  return config.certificate ? ownCertificate(config.certificate) : made
+}
 
 const bracketed = (name: string) => (name.includes(':') ? `[${name}]` : name)
