@@ -77,6 +77,9 @@ async function readFilters(context: Context, input: Input<'DescribeInstanceInfor
       'ValidationException',
       'You can use either Filters or InstanceInformationFilterList in a single request.',
     )
+  const tags = given.filter(({ Key }) => Key.startsWith('tag'))
+  if (tags.length > 0 && tags.length < given.length)
+    throw new AwsError('InvalidFilterKey', 'Filters by tag cannot be combined with other filters.')
   const filters: Filters = { stored: [] }
   for (const { Key, Values } of [...legacy, ...given]) await addFilter(context, filters, Key, Values)
   return filters
