@@ -352,6 +352,22 @@ export const SETTINGS = {
     fallback: '90',
     commands: SERVER,
   },
+  trailFolder: {
+    flag: 'trail-folder',
+    variable: 'MUSTERBOOK_TRAIL_FOLDER',
+    value: 'folder',
+    help: 'where trails deliver their files: a folder that has a folder for each bucket',
+    fallback: 'the store of --command-output where that is one, otherwise <data>/trails',
+    commands: SERVER,
+  },
+  trailDeliverySeconds: {
+    flag: 'trail-delivery-seconds',
+    variable: 'MUSTERBOOK_TRAIL_DELIVERY_SECONDS',
+    value: 'seconds',
+    help: 'how often a trail delivers what was recorded',
+    fallback: '300',
+    commands: SERVER,
+  },
   oidcKeysFile: {
     flag: 'oidc-keys-file',
     variable: 'MUSTERBOOK_OIDC_KEYS_FILE',
@@ -501,6 +517,8 @@ export interface Config {
   audit: 'batched' | 'fail-closed'
   auditRetentionDays: number
   commandOutput: OutputDestination | undefined
+  trailBuckets: OutputDestination
+  trailDeliverySeconds: number
   notificationWebhook: string | undefined
   oidcKeysFile: string | undefined
   oidcNetworks: 'public' | 'private' | 'loopback'
@@ -569,6 +587,8 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
     audit: read('audit', auditMode) ?? 'batched',
     auditRetentionDays: read('auditRetentionDays', (value) => number(value, 1, 36_500)) ?? 90,
     commandOutput,
+    trailBuckets: trailBuckets(read('trailFolder', text), commandOutput, data),
+    trailDeliverySeconds: read('trailDeliverySeconds', (value) => number(value, 1, 86_400)) ?? 300,
     notificationWebhook: read('notificationWebhook', httpUrl),
     oidcKeysFile: read('oidcKeysFile', resolve),
     oidcNetworks: read('oidcNetworks', oidcNetworks) ?? 'public',
@@ -759,6 +779,15 @@ function outputDestination(
       '--command-output names a store: MUSTERBOOK_COMMAND_OUTPUT_ACCESS_KEY_ID and MUSTERBOOK_COMMAND_OUTPUT_SECRET_ACCESS_KEY must be set',
     )
   return { endpoint: new URL(place).origin, region, accessKeyId, secretAccessKey }
+}
+
+function trailBuckets(
+  folder: string | undefined,
+  store: OutputDestination | undefined,
+  data: string,
+): OutputDestination {
+  if (folder !== undefined) return { folder: resolve(folder) }
+  return store && !('folder' in store) ? store : { folder: join(data, 'trails') }
 }
 
 function rootKeyOf(

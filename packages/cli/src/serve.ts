@@ -58,6 +58,8 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
         audit: config.audit,
         auditRetentionDays: config.auditRetentionDays,
         commandOutput: config.commandOutput,
+        trailBuckets: config.trailBuckets,
+        trailDeliverySeconds: config.trailDeliverySeconds,
         notificationWebhook: config.notificationWebhook,
         oidcKeysFile: config.oidcKeysFile,
         oidcNetworks: config.oidcNetworks,

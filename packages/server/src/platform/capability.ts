@@ -222,6 +222,10 @@ export interface Choices {
   audit: 'batched' | 'fail-closed'
   /** Days for which records of calls are kept (CloudTrail: 90). */
   auditRetentionDays: number
+  /** Where trails deliver their files; undefined: no bucket exists. */
+  trailBuckets: OutputDestination | undefined
+  /** How often a trail delivers (CloudTrail: about every 5 minutes). */
+  trailDeliverySeconds: number
   /** A file with the keys of OIDC issuers that are not asked over the network; undefined: all are. */
   oidcKeysFile: string | undefined
   /** Where OIDC issuers may lie: on the internet, also in the networks of a site, or also on this machine. */
@@ -242,11 +246,13 @@ export const DEFAULT_CHOICES: Choices = {
   commandRetentionDays: 30,
   maxActivationDays: 30,
   connectionLostMinutes: 15,
+  keyRotationDays: 0, // amazon-ssm-agent's own KeyAutoRotateDays
   commandOutput: undefined,
   notificationWebhook: undefined,
   audit: 'batched',
   auditRetentionDays: 90,
-  keyRotationDays: 0, // amazon-ssm-agent's own KeyAutoRotateDays
+  trailBuckets: undefined,
+  trailDeliverySeconds: 300,
   oidcKeysFile: undefined,
   oidcNetworks: 'public',
   agentFile: undefined,

@@ -1,6 +1,6 @@
 /**
  * CloudTrail: every call of whoever has proved who it is, in a chain of hashes for each account and region; looking events up, and
- * the contents of calls, kept apart. Other capabilities record what they do by themselves through `recordServiceEvent`.
+ * the contents of calls, kept apart; trails that deliver files of them. Other capabilities record what they do by themselves through `recordServiceEvent`.
  */
 import { arn } from '../../platform/arn.ts'
 import type { Capability, Host, Route } from '../../platform/capability.ts'
@@ -8,12 +8,15 @@ import { atMost } from '../../platform/clock.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { createAuditor } from './auditor.ts'
 import { keepContents, openContent } from './contents.ts'
+import { deliverTrails } from './deliver.ts'
 import { lookUp } from './lookup.ts'
 import init from './migrations/0001-init.sql'
+import trails from './migrations/0002-trails.sql'
 import { takeIn, trimOld, writers } from './reconcile.ts'
 import { beginRoll } from './roll.ts'
 import { sealed } from './sealed.ts'
 import * as store from './store.ts'
+import { trailOperations } from './trail-operations.ts'
 import { openWriter, type Writer } from './writer.ts'
 
 export type { ServiceEvent } from './event.ts'
@@ -47,8 +50,11 @@ async function leave(host: Host, writer: Writer): Promise<void> {
 
 export const trail: Capability = {
   name: 'trail',
-  migrations: [{ name: '0001-init', sql: init }],
-  reconcilers: [takeIn, trimOld],
+  migrations: [
+    { name: '0001-init', sql: init },
+    { name: '0002-trails', sql: trails },
+  ],
+  reconcilers: [takeIn, trimOld, deliverTrails],
   sealed,
   async start(host) {
     await beginRoll(host)
@@ -60,6 +66,7 @@ export const trail: Capability = {
       routes: [contentRoute],
       operations: {
         cloudtrail: {
+          ...trailOperations(writer),
           LookupEvents: {
             authorize: () => ({ resources: ['*'] }),
             async handle(context, input) {

@@ -1,6 +1,7 @@
-/** What of the trail lies sealed under the root key: ends of segments and chains, anchors, the roll. */
+/** What of the trail lies sealed under the root key: ends of segments and chains, anchors, the roll, keys of digests. */
 import type { SealedColumn } from '../../platform/seal.ts'
 import { ROLL_NAME, ROLL_PURPOSE } from './roll.ts'
+import { SIGNING_PURPOSE } from './signing-keys.ts'
 import { chainName, SEAL_PURPOSE, segmentName } from './writer.ts'
 
 const scopeOf = (row: Record<string, string>) => ({ account: row.account ?? '', region: row.region ?? '' })
@@ -33,5 +34,12 @@ export const sealed: SealedColumn[] = [
     key: { only_row: 'boolean' },
     purpose: ROLL_PURPOSE,
     boundTo: () => ROLL_NAME,
+  },
+  {
+    table: 'trail_signing_keys',
+    column: 'private_key',
+    key: { fingerprint: 'text' },
+    purpose: SIGNING_PURPOSE,
+    boundTo: (row) => row.fingerprint ?? '',
   },
 ]
