@@ -308,10 +308,10 @@ describe('a grant', () => {
     expect(await refusal(thief.kms.describeKey({ KeyId, GrantTokens: [GrantToken] }))).toMatchObject(DENIED)
     const changed = `${GrantToken.slice(0, -6)}${GrantToken.slice(-6).startsWith('A') ? 'B' : 'A'}${GrantToken.slice(-5)}`
     for (const [name, call] of [
-      ['ValidationException', kms.describeKey({ KeyId, GrantTokens: [changed] })],
-      ['InvalidGrantTokenException', kms.encrypt({ KeyId, Plaintext, GrantTokens: [changed] })],
+      ['ValidationException', () => kms.describeKey({ KeyId, GrantTokens: [changed] })],
+      ['InvalidGrantTokenException', () => kms.encrypt({ KeyId, Plaintext, GrantTokens: [changed] })],
     ] as const)
-      expect(await refusal(call)).toMatchObject({ name })
+      expect(await refusal(call())).toMatchObject({ name })
     expect(await refusal(thief.kms.retireGrant({ GrantToken }))).toMatchObject(DENIED)
   })
 })
