@@ -220,6 +220,7 @@ for (const agent of ['our agent', 'the official agent'] as const) {
           })
           await use(forwarded.port)
           forwarded.close()
+          expect(await forwarded.ended).toBe('')
           await eventually('it is history', () => isHistory(started.SessionId!))
         }
       })

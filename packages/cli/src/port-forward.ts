@@ -13,7 +13,7 @@ export interface Forwarded {
   port: number
   /** Resolves with the words that the session ended with. */
   ended: Promise<string>
-  /** Tells the agent to end the session, and stops listening. */
+  /** Stops listening and tells the agent to end the session; `ended` resolves, without words, when the agent knows. */
   close(): void
 }
 
@@ -58,9 +58,13 @@ export function forwardPort({ localHost, localPort, unreachable, ...session }: F
       },
     })
 
-    function fail(reason: string): void {
+    function stopListening(): void {
       server?.close()
       for (const socket of sockets.values()) socket.destroy()
+    }
+
+    function fail(reason: string): void {
+      stopListening()
       client.close()
       end(reason)
       reject(new Error(reason || 'The session ended.'))
@@ -149,8 +153,10 @@ export function forwardPort({ localHost, localPort, unreachable, ...session }: F
           port,
           ended,
           close() {
+            stopListening()
             client.flag('TerminateSession')
-            fail('')
+            // Whoever leaves before the agent has it leaves a session that waits for its client's return.
+            client.finish(() => fail(''))
           },
         })
       })
