@@ -4,6 +4,7 @@
  * passed with `sql.json(value)`, never as strings.
  */
 import postgres from 'postgres'
+import { parse } from 'postgres-array'
 
 export type Sql = postgres.ISql<{ bigint: number }>
 export type Database = postgres.Sql<{ bigint: number }>
@@ -32,7 +33,8 @@ export function connectDatabase(address: DatabaseAddress, applicationName: strin
       // 36,000.
       plan_cache_mode: 'force_custom_plan',
     },
-    types: { bigint: { to: 20, from: [20], serialize: String, parse: Number } },
+    fetch_types: false,
+    types: { ...ARRAYS, bigint: { to: 20, from: [20], serialize: String, parse: Number } },
     onnotice: () => {},
   }
   if (address.url) return surviving(postgres(...readUrl(address.url, options)))
@@ -45,6 +47,34 @@ export function connectDatabase(address: DatabaseAddress, applicationName: strin
       database: address.database ?? 'musterbook',
     }),
   )
+}
+
+/**
+ * The arrays that statements here pass and read, by their numbers in pg_type. The driver (3.4.9) would ask each new
+ * connection for them, and a connection that is lost while it asks leaves a query that nobody answers or catches: whoever
+ * waits for it waits for ever, and its rejection ends this process.
+ */
+const ARRAYS: Record<string, postgres.PostgresType> = {
+  texts: arrayOf(1009, String),
+  uuids: arrayOf(2951, String),
+  integers: arrayOf(1007, Number),
+  bigints: arrayOf(1016, Number),
+  timestamps: arrayOf(1185, (text) => new Date(text)),
+}
+
+function arrayOf(type: number, element: (text: string) => unknown): postgres.PostgresType {
+  return { to: type, from: [type], serialize: arrayLiteral, parse: (text: string) => parse(text, element) }
+}
+
+/** What is no array is a literal already. */
+function arrayLiteral(values: unknown): string {
+  if (!Array.isArray(values)) return String(values)
+  return `{${values.map((value) => (value === null ? 'null' : quoted(value))).join()}}`
+}
+
+function quoted(value: unknown): string {
+  const text = value instanceof Date ? value.toISOString() : String(value)
+  return `"${text.replace(/["\\]/g, '\\$&')}"`
 }
 
 /** libpq's `postgres:///name?host=/var/run/postgresql` for a unix socket, which the driver takes as an option only. */
