@@ -32,6 +32,9 @@ export const pause = (milliseconds: number, signal?: AbortSignal): Promise<void>
     throw signal?.aborted ? signal.reason : error
   })
 
+/** How long an end waits for a last statement: a database that is away must not keep the process. */
+export const LEAVE_MS = 1_000
+
 /** Waits for the work, but not longer: it goes on by itself. For ends, which nobody may hold up. */
 export async function atMost(milliseconds: number, work: Promise<unknown>): Promise<void> {
   const done = new AbortController()

@@ -3,6 +3,7 @@
  * lost (a periodic look finds what they missed), and are sent in batches: NOTIFY takes a global lock at commit, so one
  * statement for the many wakes of a moment costs what one wake would.
  */
+import { atMost, LEAVE_MS } from './clock.ts'
 import type { Database } from './database.ts'
 import type { Logger } from './log.ts'
 
@@ -79,7 +80,7 @@ export async function openWakes(database: Database, processId: string, log: Logg
       // The subscription ends with the database's connections: UNLISTEN would wait for one that may be gone for good.
       closed = true
       listeners.clear()
-      await sending
+      if (sending) await atMost(LEAVE_MS, sending)
     },
   }
 }

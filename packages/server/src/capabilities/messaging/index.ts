@@ -5,6 +5,7 @@
 import { buildChannelToken, parseCreateChannelRequest } from '@musterbook/wire'
 import { nodeArn, type Scope } from '../../platform/arn.ts'
 import type { Access, Capability, Reconciler } from '../../platform/capability.ts'
+import { atMost, LEAVE_MS } from '../../platform/clock.ts'
 import type { Context, Ground } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { CHANNEL_WAKE, holdChannels, MAILBOX_WAKE } from './channels.ts'
@@ -100,7 +101,10 @@ export const messaging: Capability = {
       ],
       async close() {
         await channels[Symbol.asyncDispose]()
-        await store.deleteProcess(host.sql, host.processId).catch(() => {})
+        await atMost(
+          LEAVE_MS,
+          store.deleteProcess(host.sql, host.processId).catch(() => {}),
+        )
       },
     }
   },

@@ -3,7 +3,7 @@
  * What has to be sealed again, capabilities declare as `sealed`.
  */
 import type { Capability, Host, Route, RouteAnswer } from '../../platform/capability.ts'
-import { atMost } from '../../platform/clock.ts'
+import { atMost, LEAVE_MS } from '../../platform/clock.ts'
 import type { Context, Ground } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { InstallationError } from '../identity/index.ts'
@@ -42,6 +42,7 @@ export const rootKey = (others: readonly Capability[]): Capability => ({
   reconcilers: [keepRootKeys(others.flatMap(({ sealed = [] }) => sealed))],
   start: (host) => ({
     routes: routes(host),
+    // Without this the others wait a minute for it.
     close: () =>
       atMost(
         LEAVE_MS,
@@ -49,9 +50,6 @@ export const rootKey = (others: readonly Capability[]): Capability => ({
       ),
   }),
 })
-
-/** A database that is away must not keep the process: without this the others wait a minute for it. */
-const LEAVE_MS = 1_000
 
 const PATH = /^\/v1\/root-key$/
 
