@@ -83,7 +83,9 @@ describe('a recorded shell', () => {
   it('shows what was changed, cut off or taken out', async () => {
     const { sql } = testbed.server.ground
     const changed = await recordedShell('hidden-one')
-    await sql`update session_recordings set body = replace(body, 'hidden-one', 'hidden-two') where session_id = ${changed}`
+    const { count } = await sql`update session_recordings set body = replace(body, 'den-one', 'den-two')
+      where session_id = ${changed} and body like '%den-one%'`
+    expect(count).toBe(1)
     expect(await musterbook('verify', changed)).toMatchObject({
       code: 1,
       text: expect.stringContaining('BROKEN at part 1'),
