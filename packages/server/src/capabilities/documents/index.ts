@@ -8,7 +8,7 @@ import init from './migrations/0001-init.sql'
 import { operations } from './operations.ts'
 import { holdDocument } from './store.ts'
 
-export { documentAccess, documentArn, type FoundDocument, findDocument } from './find.ts'
+export { documentAccess, type FoundDocument, findDocument } from './find.ts'
 
 export const documents: Capability = {
   name: 'documents',

@@ -12,9 +12,6 @@ import { operations } from './operations.ts'
 import { expireParameters } from './reconcile.ts'
 import { holdParameter } from './store.ts'
 
-/** GetParameter and GetParameters as the operations have them, for capabilities that resolve references to parameters. */
-export { getParameter, getParameters } from './reading.ts'
-
 export const parameters: Capability = {
   name: 'parameters',
   migrations: [
