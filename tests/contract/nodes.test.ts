@@ -1,6 +1,7 @@
 import {
   CreateActivationCommand,
   DescribeActivationsCommand,
+  GetConnectionStatusCommand,
   ListCommandInvocationsCommand,
   SendCommandCommand,
 } from '@aws-sdk/client-ssm'
@@ -29,6 +30,15 @@ describe('a node', () => {
     expect(invocation.CommandPlugins?.[0]).toMatchObject({ Status: 'Failed', ResponseCode: 3 })
     expect(invocation.CommandPlugins?.[0]?.Output).toContain('hello')
     expect(invocation.CommandPlugins?.[0]?.Output).toContain('world')
+  })
+
+  it('is connected although the server it is connected to is late with its heartbeat', async () => {
+    await using testbed = await startTestbed()
+    const account = await testbed.account()
+    const { nodeId } = await testbed.node(account)
+    await testbed.server.ground.sql`update server_processes set heartbeat_at = heartbeat_at - interval '1 hour'`
+    const { Status } = await account.ssm.send(new GetConnectionStatusCommand({ Target: nodeId }))
+    expect(Status).toBe('connected')
   })
 })
 

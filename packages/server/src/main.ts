@@ -87,6 +87,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   let streamOrigin: string | undefined
   const choices: Choices = { ...DEFAULT_CHOICES, ...options.settings }
   const base = {
+    processId,
     choices,
     sql: database,
     sealer: createSealer(options.rootKey),
@@ -96,7 +97,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     wake: (topic: string, key?: string) => wakes.post(topic, key),
   }
   const ground = transactional(database, base)
-  await openRootKeys(ground, processId)
+  await openRootKeys(ground)
   const root = await openInstallation(ground, {
     account: options.account,
     region: options.region,
@@ -108,7 +109,6 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   const nodeGrants = new Map<string, NodeGrant>()
   const host: Host = transactional(database, {
     ...base,
-    processId,
     clock,
     signal: stopping.signal,
     settings: { ...choices, account: root.account, region: options.region },
@@ -169,7 +169,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   // Before the listener, which waits for open connections: capabilities take leave of those that they hold.
   undo.defer(() => closers[Symbol.asyncDispose]())
   streamOrigin = originOf(options, listener)
-  const workContext: WorkContext = transactional(database, { ...base, processId, signal: stopping.signal })
+  const workContext: WorkContext = transactional(database, { ...base, signal: stopping.signal })
   const work = undo.use(startWork({ clock, log, context: workContext, onWake: host.onWake }, registry.reconcilers))
   undo.defer(async () => stopping.abort())
   const parts = undo.move()

@@ -179,7 +179,6 @@ export interface Auditor {
 
 /** What a running capability is handed by its server process. */
 export interface Host extends Ground {
-  readonly processId: string
   readonly clock: Clock
   readonly signal: AbortSignal
   readonly settings: Settings

@@ -10,6 +10,8 @@ import type { Sealer } from './seal.ts'
 
 /** What both requests and background work stand on. */
 export interface Ground {
+  /** Names this server process among those on the database. */
+  readonly processId: string
   readonly sql: Sql
   readonly sealer: Sealer
   readonly log: Logger
@@ -32,7 +34,6 @@ export interface Context extends Ground, Scope {
 
 /** What background work is handed: it belongs to no account and takes no input. */
 export interface WorkContext extends Ground {
-  readonly processId: string
   readonly signal: AbortSignal
 }
 

@@ -9,7 +9,7 @@ import { atMost, LEAVE_MS } from '../../platform/clock.ts'
 import type { Context, Ground } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { CHANNEL_WAKE, holdChannels, MAILBOX_WAKE } from './channels.ts'
-import { DEAD_AFTER_MS } from './connected.ts'
+import { DEAD_AFTER_MS, livingProcesses } from './connected.ts'
 import { ec2messages } from './ec2messages.ts'
 import init from './migrations/0001-init.sql'
 import streamOrigin from './migrations/0002-stream-origin.sql'
@@ -146,8 +146,7 @@ export const withdraw = (ground: Ground, jobIds: string[]): Promise<void> => sto
  * their channels at one place. undefined: the node is not connected.
  */
 export async function streamOriginOf(context: Context, nodeId: string): Promise<string | undefined> {
-  const aliveSince = new Date(context.now().getTime() - DEAD_AFTER_MS)
-  const holder = await store.readHolder(context.sql, { ...scopeOf(context), nodeId }, aliveSince)
+  const holder = await store.readHolder(context.sql, { ...scopeOf(context), nodeId }, livingProcesses(context))
   return holder && (holder.streamOrigin ?? context.streamOrigin())
 }
 

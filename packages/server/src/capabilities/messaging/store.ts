@@ -16,6 +16,12 @@ export interface NodeKey extends Scope {
   nodeId: string
 }
 
+/** Which server processes count as living: this one, and those with a heartbeat not older than that. */
+export interface Living {
+  processId: string
+  since: Date
+}
+
 export interface NewMessage extends NodeKey {
   messageId: string
   jobId: string
@@ -178,13 +184,13 @@ export async function deleteChannelsOf(sql: Sql, account: string): Promise<void>
 export async function readHolder(
   sql: Sql,
   node: NodeKey,
-  aliveSince: Date,
+  living: Living,
 ): Promise<{ streamOrigin: string | null } | undefined> {
   const [row] = await sql<{ streamOrigin: string | null }[]>`
     select p.stream_origin as "streamOrigin"
     from node_channels c join server_processes p on p.process_id = c.process_id
     where c.account = ${node.account} and c.region = ${node.region} and c.node_id = ${node.nodeId}
-      and p.heartbeat_at >= ${aliveSince}`
+      and (p.heartbeat_at >= ${living.since} or p.process_id = ${living.processId})`
   return row
 }
 
@@ -196,10 +202,10 @@ export async function readHeld(sql: Sql, processId: string): Promise<string[]> {
 }
 
 /** Which of the nodes have a channel to a process that lives. */
-export async function readConnected(sql: Sql, scope: Scope, nodeIds: string[], aliveSince: Date): Promise<string[]> {
+export async function readConnected(sql: Sql, scope: Scope, nodeIds: string[], living: Living): Promise<string[]> {
   const rows = await sql<{ nodeId: string }[]>`
     select c.node_id as "nodeId" from node_channels c join server_processes p on p.process_id = c.process_id
     where c.account = ${scope.account} and c.region = ${scope.region} and c.node_id = any(${nodeIds}::text[])
-      and p.heartbeat_at >= ${aliveSince}`
+      and (p.heartbeat_at >= ${living.since} or p.process_id = ${living.processId})`
   return rows.map((row) => row.nodeId)
 }

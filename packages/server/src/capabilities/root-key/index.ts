@@ -15,10 +15,11 @@ import * as store from './store.ts'
  * Before anything is unsealed: this process says which keys it holds, learns the one of a change that goes on, and seals
  * with the one in use. Throws InstallationError when it does not hold that.
  */
-export async function openRootKeys(ground: Ground, processId: string): Promise<void> {
-  const { rootKeys } = ground.sealer
+export async function openRootKeys(ground: Ground): Promise<void> {
+  const { processId, sealer } = ground
+  const { rootKeys } = sealer
   // First this, then the look: a change that begins in between waits for this process.
-  await store.writeHolder(ground.sql, holderOf(ground.sealer, processId), ground.now())
+  await store.writeHolder(ground.sql, holderOf(sealer, processId), ground.now())
   try {
     await adopt(ground)
     const name = await nameInUse(ground)
@@ -29,7 +30,7 @@ export async function openRootKeys(ground: Ground, processId: string): Promise<v
         `this database was made with another root key (it wants ${wanted}, ${rootKeys.origin} holds ${rootKeys.names().join(' and ')}); give the server the root key it was made with`,
       )
     if (wanted !== undefined && rotation?.phase !== 'introduced') rootKeys.use(wanted)
-    await store.writeHolder(ground.sql, holderOf(ground.sealer, processId), ground.now())
+    await store.writeHolder(ground.sql, holderOf(sealer, processId), ground.now())
   } catch (error) {
     await store.deleteHolder(ground.sql, processId)
     throw error
