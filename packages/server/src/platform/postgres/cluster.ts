@@ -21,6 +21,8 @@ const PARTIAL_PREFIX = 'initdb-'
 /** A fast shutdown writes a checkpoint: seconds, more on a slow disk. After it, SIGQUIT: recovery comes at the start. */
 export const SHUTDOWN_MS = 60_000
 const POLL_MS = 10
+/** Again and again, up to 10 s: the initdb of a server that was killed a moment ago may still be writing. */
+const REMOVAL = { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }
 
 export interface ClusterPlace {
   /** The private folder (0700) around the cluster, owned by the user that runs PostgreSQL. */
@@ -36,7 +38,7 @@ export const clusterFolder = (home: string): string => join(home, 'cluster')
 export async function ensureCluster(place: ClusterPlace, binaries: Binaries): Promise<boolean> {
   const cluster = clusterFolder(place.home)
   for (const name of await readdir(place.home))
-    if (name.startsWith(PARTIAL_PREFIX)) await rm(join(place.home, name), { recursive: true, force: true })
+    if (name.startsWith(PARTIAL_PREFIX)) await rm(join(place.home, name), REMOVAL)
   if (!(await stat(cluster).catch(() => undefined))) {
     await makeCluster(place, binaries, cluster)
     return true
