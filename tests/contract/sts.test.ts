@@ -305,6 +305,9 @@ describe('AssumeRole', () => {
       account: away.account,
       reason: { missing: { action: 'sts:AssumeRole', policyType: 'role trust policy' } },
     })
+    // What the other account's trust policy wants is that account's: the external id above all.
+    expect(JSON.stringify(kept)).not.toContain('harbour-7')
+    expect(kept!.reason.statements).toMatchObject([{ policyType: 'identity-based policy', outcome: 'matched' }])
   })
 
   it('narrows the session by the policies that it is given', async () => {

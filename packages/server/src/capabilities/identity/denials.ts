@@ -8,7 +8,7 @@ import type { Host, Route } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import type { Sealer } from '../../platform/seal.ts'
 import { json } from './json-route.ts'
-import type { Explanation } from './policy/index.ts'
+import type { Explanation, PolicyType } from './policy/index.ts'
 import { sealReason } from './reasons.ts'
 import * as store from './store.ts'
 
@@ -37,7 +37,8 @@ export function keepDenials(host: Host): Denials {
     note({ caller, requestId, now }, action, reason) {
       if (waiting >= MAX_WAITING) return
       waiting++
-      const row = { account: caller.account, requestId, deniedAt: now(), principalArn: caller.arn, action, reason }
+      const { account, arn: principalArn } = caller
+      const row = { account, requestId, deniedAt: now(), principalArn, action, reason: tellable(account, reason) }
       writing
         .add(row)
         .catch((error: unknown) => host.log.warn({ err: error, requestId }, 'a refusal could not be kept'))
@@ -48,6 +49,24 @@ export function keepDenials(host: Host): Denials {
   kept.set(host.sealer, denials)
   return denials
 }
+
+/**
+ * What those of the caller's account may know: of a role or key of another account, not what its policy says. The external
+ * id that a trust policy wants would be told to whoever asks without it.
+ */
+function tellable(account: string, reason: Explanation): Explanation {
+  const [, owner = account] = /^arn:[^:]*:[^:]*:[^:]*:(\d{12}):/.exec(reason.resource) ?? []
+  if (owner === account) return reason
+  const isTold = ({ policyType }: { policyType: PolicyType }) => !OF_RESOURCES.has(policyType)
+  const [decidedBy, statements] = [reason.decidedBy.filter(isTold), reason.statements.filter(isTold)]
+  return {
+    ...reason,
+    decidedBy,
+    statements,
+    note: `What the policy of the resource says is for account ${owner} to know.`,
+  }
+}
+const OF_RESOURCES: ReadonlySet<PolicyType> = new Set(['resource-based policy', 'role trust policy'])
 
 export const denialRoute: Route = {
   method: 'GET',
