@@ -247,6 +247,36 @@ describe('GetFederationToken', () => {
   })
 })
 
+describe('a federated user', () => {
+  it('carries the tags that its maker may give, and no other', async () => {
+    const account = await testbed.account()
+    const mayFederate = allow(['sts:GetFederationToken', 'ssm:PutParameter'])
+    const tagged = allow('ssm:GetParameter', '*', { StringEquals: { 'aws:PrincipalTag/team': 'red' } })
+    const Tags = [{ Key: 'team', Value: 'red' }]
+    await put(account, '/a')
+    const blue = await userOf(account, 'blue', mayFederate, tagged)
+    await rootOf(account).iam.tagUser({ UserName: 'blue', Tags: [{ Key: 'team', Value: 'blue' }] })
+    const Policy = policy(allow('ssm:*'))
+    const ask = (from: typeof blue, more: object = {}) =>
+      from.sts.getFederationToken({ ...{ Name: 'guest', Policy, Tags }, ...more })
+    expect(await refusal(ask(blue))).toMatchObject({
+      ...DENIED,
+      message: expect.stringContaining('is not authorized to perform: sts:TagSession on resource: arn:aws:sts::'),
+    })
+    const onlyTeams = {
+      StringEquals: { 'aws:RequestTag/team': 'red' },
+      'ForAllValues:StringEquals': { 'aws:TagKeys': 'team' },
+    }
+    const may = await userOf(account, 'may', mayFederate, tagged, allow('sts:TagSession', '*', onlyTeams))
+    expect(await refusal(ask(may, { Tags: [...Tags, { Key: 'other', Value: 'x' }] }))).toMatchObject(DENIED)
+    const guest = clientsOf(account, keysOf((await ask(may)).Credentials))
+    expect((await guest.ssm.getParameter({ Name: '/a' })).Parameter?.Value).toBe('v')
+    const twice = [...Tags, { Key: 'TEAM', Value: 'red' }]
+    const anyTag = await userOf(account, 'any', mayFederate, allow('sts:TagSession'))
+    expect(await refusal(ask(anyTag, { Tags: twice }))).toMatchObject({ name: 'ValidationError' })
+  })
+})
+
 describe('AssumeRole', () => {
   it('refuses a role that does not exist, the root, and whom the trust policy does not name', async () => {
     const account = await testbed.account()

@@ -43,7 +43,11 @@ export const sts: ServiceOperations<'sts'> = {
   },
   GetSessionToken: { authorize: () => ({ resources: [] }), handle: getSessionToken },
   GetFederationToken: {
-    authorize: (input, { caller }) => ({ resources: [federatedArn(caller.account, input.Name)] }),
+    // Tags of its own choice are a permission of their own: policies may ask for aws:PrincipalTag.
+    authorize({ Name, Tags = [] }, { caller }): Access[] {
+      const access: Access = { resources: [federatedArn(caller.account, Name)], keys: requestTags(Tags) }
+      return Tags.length === 0 ? [access] : [access, { ...access, action: 'sts:TagSession' }]
+    },
     handle: getFederationToken,
   },
   DecodeAuthorizationMessage: {
@@ -149,10 +153,15 @@ function sourceIdentityOf(caller: Caller, input: Input<'AssumeRole', 'sts'>): st
   return before ?? input.SourceIdentity
 }
 
+/** ValidationError: two keys that differ by case alone. */
+function checkTagKeys(tags: readonly { Key: string }[] = []): void {
+  if (new Set(tags.map(({ Key }) => Key.toLowerCase())).size !== tags.length)
+    throw validation('Duplicate tag keys found. Please note that Tag keys are case insensitive.')
+}
+
 /** The tags that are asked for with those that a session hands on; those cannot be overridden. ValidationError. */
 function sessionTagsOf(caller: Caller, { Tags = [], TransitiveTagKeys = [] }: Input<'AssumeRole', 'sts'>) {
-  if (new Set(Tags.map(({ Key }) => Key.toLowerCase())).size !== Tags.length)
-    throw validation('Duplicate tag keys found. Please note that Tag keys are case insensitive.')
+  checkTagKeys(Tags)
   const given = new Set(Tags.map(({ Key }) => Key.toLowerCase()))
   const handedOn = caller.type === 'role' ? caller.transitiveTags : []
   if (handedOn.some((key) => given.has(key.toLowerCase())))
@@ -250,6 +259,7 @@ async function getFederationToken(
   const caller = longLived(context, 'GetFederationToken')
   if (caller.type !== 'user')
     throw new AwsError('AccessDeniedException', 'GetFederationToken must be called with the long-lived keys of a user')
+  checkTagKeys(input.Tags)
   const texts = await sessionPolicies(context, input.Policy, input.PolicyArns)
   const Credentials = issue(context, input.DurationSeconds ?? USER_SECONDS, {
     kind: 'user',
