@@ -356,6 +356,16 @@ describe('AssumeRole', () => {
     const managed = await sessionWith({ PolicyArns: [{ arn: 'arn:aws:iam::aws:policy/AmazonSSMReadOnlyAccess' }] })
     await managed.getParameter({ Name: '/a' })
     expect(await refusal(managed.putParameter(write))).toMatchObject({ name: 'AccessDeniedException' })
+    // Another account's policies are not to be tried out.
+    const stranger = await testbed.account()
+    const PolicyDocument = policy(allow('ssm:*'))
+    const { Policy: foreign } = await rootOf(stranger).iam.createPolicy({ PolicyName: 'foreign', PolicyDocument })
+    const foreignArn = foreign!.Arn!
+    for (const arn of [foreignArn, foreignArn.replace(stranger.account, account.account)])
+      expect(await refusal(sessionWith({ PolicyArns: [{ arn }] }))).toEqual({
+        name: 'MalformedPolicyDocumentException',
+        message: `The policy ${arn} does not exist.`,
+      })
     // A session policy gives nothing that the role has not.
     const wide = await sessionWith({ Policy: policy(allow('*')) })
     expect(await refusal(wide.describeParameters({}))).toMatchObject({ name: 'AccessDeniedException' })

@@ -100,7 +100,7 @@ async function assumeRole(context: Context, input: Input<'AssumeRole', 'sts'>): 
     throw validation(
       'The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.',
     )
-  const sessionPolicyTexts = await sessionPolicies(context, input.Policy, input.PolicyArns)
+  const sessionPolicyTexts = await sessionPolicies(context, role.account, input)
   const issued = issue(context, seconds, {
     kind: 'role',
     account: role.account,
@@ -260,7 +260,7 @@ async function getFederationToken(
   if (caller.type !== 'user')
     throw new AwsError('AccessDeniedException', 'GetFederationToken must be called with the long-lived keys of a user')
   checkTagKeys(input.Tags)
-  const texts = await sessionPolicies(context, input.Policy, input.PolicyArns)
+  const texts = await sessionPolicies(context, caller.account, input)
   const Credentials = issue(context, input.DurationSeconds ?? USER_SECONDS, {
     kind: 'user',
     account: caller.account,
@@ -281,14 +281,16 @@ async function getFederationToken(
   }
 }
 
+/** The texts of session policies; managed ones are AWS's or those of `account`, whose role or user the session is of. */
 export async function sessionPolicies(
   context: Context,
-  inline: string | undefined,
-  arns: { arn?: string }[] | undefined,
+  account: string,
+  { Policy: inline, PolicyArns: arns = [] }: { Policy?: string; PolicyArns?: { arn?: string }[] },
 ): Promise<string[]> {
   const texts = inline === undefined ? [] : [inline]
-  for (const { arn = '' } of arns ?? []) {
-    const text = await managedPolicyText(context.sql, arn)
+  for (const { arn = '' } of arns) {
+    const isForeign = !arn.startsWith('arn:aws:iam::aws:') && !arn.startsWith(`arn:aws:iam::${account}:`)
+    const text = isForeign ? undefined : await managedPolicyText(context.sql, arn)
     if (text === undefined) throw new AwsError('MalformedPolicyDocumentException', `The policy ${arn} does not exist.`)
     texts.push(text)
   }

@@ -128,7 +128,7 @@ function keysOf({ subject, audience, original, amr }: Claims, name: string): Rec
 }
 
 async function answer(context: Context, input: Asked, role: RoleRow, claims: Claims) {
-  const texts = await sessionPolicies(context, input.Policy, input.PolicyArns)
+  const texts = await sessionPolicies(context, role.account, input)
   const Credentials = issue(context, roleSeconds(input, role), {
     kind: 'role',
     account: role.account,
