@@ -399,9 +399,14 @@ describe('AssumeRole', () => {
     expect(await refusal(one.sts.assumeRole({ ...second, Tags: [{ Key: 'KEPT', Value: 'red' }] }))).toMatchObject({
       name: 'ValidationError',
     })
-    // Tagging a session is a permission of its own.
+    const TransitiveTagKeys = ['other']
+    expect(await refusal(user.sts.assumeRole({ ...first, Tags, TransitiveTagKeys }))).toMatchObject({
+      ...{ name: 'ValidationError', message: expect.stringContaining('must be included in the requested tags') },
+    })
+    // Tagging a session is a permission of its own, also with tags that are handed on.
     const untagged = await roleOf(account, 'untagged', trust(account.account, 'sts:AssumeRole'))
     await user.sts.assumeRole(untagged)
+    expect(await refusal(one.sts.assumeRole(untagged))).toMatchObject(DENIED)
     expect(await refusal(user.sts.assumeRole({ ...untagged, Tags }))).toMatchObject(DENIED)
   })
 
@@ -415,6 +420,12 @@ describe('AssumeRole', () => {
     const session = clientsOf(account, keysOf(assumed.Credentials))
     expect((await session.sts.assumeRole(second)).SourceIdentity).toBe('ada-lovelace')
     expect(await refusal(session.sts.assumeRole({ ...second, SourceIdentity: 'another' }))).toMatchObject(DENIED)
+    // Each role that it reaches must take it.
+    const without = await roleOf(account, 'without', trust(account.account, 'sts:AssumeRole'))
+    expect(await refusal(session.sts.assumeRole(without))).toMatchObject(DENIED)
+    const Condition = { StringLike: { 'sts:SourceIdentity': 'grace-*' } }
+    const others = await roleOf(account, 'others', trust(account.account, actions, Condition))
+    expect(await refusal(session.sts.assumeRole(others))).toMatchObject(DENIED)
   })
 
   it('lasts an hour, as long as the role lets it, and an hour at most in a chain', async () => {

@@ -94,7 +94,8 @@ async function assumeRole(context: Context, input: Input<'AssumeRole', 'sts'>): 
   const role = await roleOf(context, input.RoleArn)
   if (!role) throw refused()
   const mfa = await withMfa(context, input)
-  if (!(await mayAssume(context, input, role, mfa))) throw refused()
+  const [sourceIdentity, tags] = [sourceIdentityOf(caller, input), sessionTagsOf(caller, input)]
+  if (!(await mayAssume(context, input, role, { mfa, sourceIdentity, tags: tags.sessionTags }))) throw refused()
   const seconds = roleSeconds(input, role)
   if (caller.type === 'role' && seconds > CHAINED_SECONDS)
     throw validation(
@@ -106,9 +107,9 @@ async function assumeRole(context: Context, input: Input<'AssumeRole', 'sts'>): 
     account: role.account,
     roleId: role.id,
     sessionName: input.RoleSessionName,
-    sourceIdentity: sourceIdentityOf(caller, input),
+    sourceIdentity,
     sessionPolicies: sessionPolicyTexts,
-    ...sessionTagsOf(caller, input),
+    ...tags,
     mfa,
   })
   await touchRole(context.sql, role.id, context.region, context.now())
@@ -116,7 +117,7 @@ async function assumeRole(context: Context, input: Input<'AssumeRole', 'sts'>): 
     Credentials: issued,
     AssumedRoleUser: assumedRoleUser(role, input.RoleSessionName),
     PackedPolicySize: sessionPolicyTexts.length > 0 ? packedSize(sessionPolicyTexts) : undefined,
-    SourceIdentity: sourceIdentityOf(caller, input),
+    SourceIdentity: sourceIdentity,
   }
 }
 
@@ -168,6 +169,8 @@ function sessionTagsOf(caller: Caller, { Tags = [], TransitiveTagKeys = [] }: In
     throw validation(
       'One of the specified transitive tag keys cannot be set because it conflicts with a transitive tag key from the calling session.',
     )
+  if (!TransitiveTagKeys.every((key) => given.has(key.toLowerCase())))
+    throw validation('The specified transitive tag key must be included in the requested tags.')
   const before = caller.type === 'role' ? caller.tags : {}
   const inherited = handedOn.flatMap((key) => (before[key] === undefined ? [] : [[key, before[key]]]))
   return {
@@ -195,22 +198,23 @@ async function mayAssume(
   context: Context,
   input: Input<'AssumeRole', 'sts'>,
   role: RoleRow,
-  mfa: boolean,
+  { mfa, sourceIdentity, tags }: { mfa: boolean; sourceIdentity: string | undefined; tags: Record<string, string> },
 ): Promise<boolean> {
   const caller = context.caller as PolicyCaller
   const keys: Record<string, string | string[]> = {
     'sts:RoleSessionName': input.RoleSessionName,
     ...(input.ExternalId === undefined ? {} : { 'sts:ExternalId': input.ExternalId }),
-    ...(input.SourceIdentity === undefined ? {} : { 'sts:SourceIdentity': input.SourceIdentity }),
+    ...(sourceIdentity === undefined ? {} : { 'sts:SourceIdentity': sourceIdentity }),
     ...(input.TransitiveTagKeys ? { 'sts:TransitiveTagKeys': input.TransitiveTagKeys } : {}),
     ...(mfa ? { 'aws:MultiFactorAuthPresent': 'true', 'aws:MultiFactorAuthAge': '0' } : {}),
     ...requestTags(input.Tags ?? []),
     ...Object.fromEntries(role.tags.map(({ Key, Value }) => [`aws:ResourceTag/${Key}`, Value])),
   }
+  // What a session brings along from the one before is given to this role as well, and wants the same permissions.
   const actions = [
     'sts:AssumeRole',
-    ...(input.Tags?.length ? ['sts:TagSession'] : []),
-    ...(input.SourceIdentity ? ['sts:SetSourceIdentity'] : []),
+    ...(Object.keys(tags).length > 0 ? ['sts:TagSession'] : []),
+    ...(sourceIdentity === undefined ? [] : ['sts:SetSourceIdentity']),
   ]
   const policies = {
     ...(await policySet(principalsOf(context), caller)),
