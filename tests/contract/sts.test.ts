@@ -1,5 +1,5 @@
 /** Temporary credentials: who they stand for, what they may, how long they last and what ends them. */
-import { createHmac } from 'node:crypto'
+import { createHmac, randomBytes } from 'node:crypto'
 import { IAM } from '@aws-sdk/client-iam'
 import { SSM } from '@aws-sdk/client-ssm'
 import { type Credentials, STS } from '@aws-sdk/client-sts'
@@ -371,6 +371,27 @@ describe('AssumeRole', () => {
     expect(await refusal(wide.describeParameters({}))).toMatchObject({ name: 'AccessDeniedException' })
     const broken = user.sts.assumeRole({ ...role, Policy: '{"Statement":{}}' })
     expect(await refusal(broken)).toMatchObject({ name: 'MalformedPolicyDocumentException' })
+  })
+
+  it('refuses what does not fit into a session, instead of a token that nobody takes', async () => {
+    const account = await testbed.account()
+    const user = await userOf(account, 'ada', allow('sts:AssumeRole'))
+    const role = await roleOf(account, 'r', trust(account.account), allow('ssm:*'))
+    const { iam } = rootOf(account)
+    const PolicyArns: { arn: string }[] = []
+    for (let index = 0; index < 10; index++) {
+      // Text that deflate cannot make much smaller.
+      const random = Array.from({ length: 90 }, () => `arn:aws:ssm:*:*:parameter/${randomBytes(15).toString('hex')}`)
+      const PolicyDocument = policy({ Effect: 'Allow', Action: 'ssm:GetParameter', Resource: random })
+      const { Policy } = await iam.createPolicy({ PolicyName: `p${index}`, PolicyDocument })
+      PolicyArns.push({ arn: Policy!.Arn! })
+    }
+    const one = await user.sts.assumeRole({ ...role, PolicyArns: PolicyArns.slice(0, 1) })
+    await clientsOf(account, keysOf(one.Credentials)).sts.getCallerIdentity({})
+    expect(await refusal(user.sts.assumeRole({ ...role, PolicyArns }))).toMatchObject({
+      name: 'PackedPolicyTooLargeException',
+      message: expect.stringMatching(/^Packed size of session policy and tags consumes \d{3}% of allotted space\.$/),
+    })
   })
 
   it('hands transitive tags along a chain, and no other', async () => {

@@ -49,13 +49,19 @@ export interface UserStatement extends Keys, Narrowed {
 export type SessionStatement = NodeStatement | RoleStatement | UserStatement
 
 const PURPOSE = 'session token'
-/** Longest token that is looked at. Session policies of 2,048 characters and ten ARNs fit. */
+/** Longest token that is looked at: with its headers a request stays below what servers and proxies take. */
 const MAX_TOKEN_CHARACTERS = 12_288
 const MAX_STATEMENT_BYTES = 65_536
 
 export function sealSessionToken(sealer: Sealer, statement: SessionStatement): string {
   const text = deflateRawSync(JSON.stringify(statement))
   return sealer.seal(PURPOSE, text, statement.accessKeyId).toString('base64')
+}
+
+/** Per cent of the room that a token takes; one of more than 100 would never be opened. */
+export function roomTaken(token: string, statement: SessionStatement): number {
+  const share = Math.max(token.length / MAX_TOKEN_CHARACTERS, JSON.stringify(statement).length / MAX_STATEMENT_BYTES)
+  return Math.ceil(share * 100)
 }
 
 /** The statement, or undefined when the token is forged, damaged or belongs to another key id. */

@@ -16,7 +16,7 @@ import { requestTags } from './permissions.ts'
 import { evaluate, explain, isMalformed, parsePolicy } from './policy/index.ts'
 import { compileTrust, managedPolicyText, principalsOf } from './principals.ts'
 import { openReason } from './reasons.ts'
-import { type SessionStatement, sealSessionToken } from './session-token.ts'
+import { roomTaken, type SessionStatement, sealSessionToken } from './session-token.ts'
 import { find, findById, type RoleRow, touchRole } from './store/entities.ts'
 import * as store from './store.ts'
 
@@ -314,7 +314,14 @@ export function issue(context: Context, seconds: number, statement: Unissued<Ses
   const issuedAt = context.now().getTime()
   const keys = { accessKeyId: accessKeyId('ASIA'), secretAccessKey: secretAccessKey() }
   const expiresAt = issuedAt + seconds * 1000
-  const token = sealSessionToken(context.sealer, { ...statement, ...keys, issuedAt, expiresAt } as SessionStatement)
+  const whole = { ...statement, ...keys, issuedAt, expiresAt } as SessionStatement
+  const token = sealSessionToken(context.sealer, whole)
+  const taken = roomTaken(token, whole)
+  if (taken > 100)
+    throw new AwsError(
+      'PackedPolicyTooLargeException',
+      `Packed size of session policy and tags consumes ${taken}% of allotted space.`,
+    )
   return {
     AccessKeyId: keys.accessKeyId,
     SecretAccessKey: keys.secretAccessKey,
