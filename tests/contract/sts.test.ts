@@ -168,6 +168,26 @@ describe('a second factor', () => {
     iam.destroy()
   })
 
+  it('cannot be guessed: after ten wrong codes none is looked at for a while, however many come at once', async () => {
+    const { account, SerialNumber, code, user, iam } = await withDevice()
+    const ask = (TokenCode: string) => clientsOf(account, user.keys).sts.getSessionToken({ SerialNumber, TokenCode })
+    const wrong = () => String((Number(code()) + 1) % 1_000_000).padStart(6, '0')
+    const invalid = 'MultiFactorAuthentication failed with invalid MFA one time pass code.'
+    const told = await Promise.all(Array.from({ length: 25 }, () => refusal(ask(wrong()))))
+    expect(told.filter(({ message }) => message === invalid)).toHaveLength(10)
+    expect(await refusal(ask(code()))).toMatchObject({ ...DENIED, message: expect.stringContaining('too many wrong') })
+    testbed.clock.advance(59 * MINUTE)
+    expect(await refusal(ask(code()))).toMatchObject(DENIED)
+    testbed.clock.advance(MINUTE + 1_000)
+    for (let time = 0; time < 9; time++) expect(await refusal(ask(wrong()))).toMatchObject({ message: invalid })
+    await ask(code())
+    // A right one is a fresh start.
+    testbed.clock.advance(MINUTE)
+    for (let time = 0; time < 10; time++) expect(await refusal(ask(wrong()))).toMatchObject({ message: invalid })
+    expect(await refusal(ask(code()))).toMatchObject(DENIED)
+    iam.destroy()
+  })
+
   it('may be wanted by the trust policy of a role', async () => {
     const { account, SerialNumber, code, user } = await withDevice(allow('sts:AssumeRole'))
     const Condition = { Bool: { 'aws:MultiFactorAuthPresent': 'true' } }

@@ -16,6 +16,7 @@ import { iam } from './iam.ts'
 import { noteKeyUses } from './key-uses.ts'
 import init from './migrations/0001-init.sql'
 import principalsMigration from './migrations/0002-principals.sql'
+import mfaTriesMigration from './migrations/0003-mfa-tries.sql'
 import { nodeRoleRoute } from './node-roles.ts'
 import { isMalformed, parsePolicy } from './policy/index.ts'
 import { keepPrincipals, principalsOf } from './principals.ts'
@@ -37,6 +38,7 @@ export const identity: Capability = {
   migrations: [
     { name: '0001-init', sql: init },
     { name: '0002-principals', sql: principalsMigration },
+    { name: '0003-mfa-tries', sql: mfaTriesMigration },
   ],
   sealed,
   operations: { iam, sts },

@@ -91,9 +91,10 @@ async function assumeRole(context: Context, input: Input<'AssumeRole', 'sts'>): 
     )
   if (caller.type === 'root') throw new AwsError('AccessDeniedException', 'Roles may not be assumed by root accounts.')
   if (caller.type !== 'user' && caller.type !== 'role') throw refused()
+  // The code first: a wrong one must not tell whether there is such a role.
+  const mfa = await withMfa(context, input)
   const role = await roleOf(context, input.RoleArn)
   if (!role) throw refused()
-  const mfa = await withMfa(context, input)
   const [sourceIdentity, tags] = [sourceIdentityOf(caller, input), sessionTagsOf(caller, input)]
   if (!(await mayAssume(context, input, role, { mfa, sourceIdentity, tags: tags.sessionTags }))) throw refused()
   const seconds = roleSeconds(input, role)

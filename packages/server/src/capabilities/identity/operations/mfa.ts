@@ -30,10 +30,24 @@ function seedOf({ sealer }: Pick<Context, 'sealer'>, device: store.DeviceRow): B
   return seed
 }
 
-/** Whether `code` is the device's of this moment, was not used before, and the device is this user's. */
+/** Wrong codes that a device takes within a while. Three of a million are right: a year of guessing comes to one in four. */
+const MAX_TRIES = 10
+const TRIES_MS = 60 * 60_000
+
+/**
+ * Whether `code` is the device's of this moment, was not used before, and the device is this user's. AccessDenied: after
+ * too many wrong ones no code is looked at for a while, the right one included.
+ */
 export async function takesCode(context: Context, userId: string, serial: string, code: string): Promise<boolean> {
   const device = await store.readDevice(context.sql, context.account, serial)
   if (device?.userId !== userId) return false
+  const now = context.now()
+  const since = new Date(now.getTime() - TRIES_MS)
+  if (!(await store.countTry(context.sql, serial, { now, since, most: MAX_TRIES })))
+    throw new AwsError(
+      'AccessDeniedException',
+      `MultiFactorAuthentication failed, too many wrong MFA one time pass codes: none is looked at for ${TRIES_MS / 60_000} minutes from the first of them.`,
+    )
   const step = stepOf(seedOf(context, device), code, context.now(), device.lastStep ?? undefined)
   return step !== undefined && store.takeStep(context.sql, serial, step)
 }

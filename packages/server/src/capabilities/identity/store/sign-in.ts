@@ -125,10 +125,27 @@ export async function assignDevice(
     where serial_number = ${serialNumber}`
 }
 
-/** Takes the code of a step: true once, for steps later than those taken before. */
+/**
+ * Counts a try before its code is looked at, so that many at once are no way around it: false when `most` were counted
+ * since `since` and none of them was right.
+ */
+export async function countTry(
+  sql: Sql,
+  serialNumber: string,
+  { now, since, most }: { now: Date; since: Date; most: number },
+): Promise<boolean> {
+  const isOver = sql`(tries_since is null or tries_since < ${since})`
+  const rows = await sql`
+    update mfa_devices set tries = case when ${isOver} then 1 else tries + 1 end,
+      tries_since = case when ${isOver} then ${now} else tries_since end
+    where serial_number = ${serialNumber} and (tries < ${most} or ${isOver}) returning 1`
+  return rows.length === 1
+}
+
+/** Takes the code of a step: true once, for steps later than those taken before. Tries count anew from there. */
 export async function takeStep(sql: Sql, serialNumber: string, step: number): Promise<boolean> {
   const rows = await sql`
-    update mfa_devices set last_step = ${step} where serial_number = ${serialNumber}
+    update mfa_devices set last_step = ${step}, tries = 0, tries_since = null where serial_number = ${serialNumber}
       and (last_step is null or last_step < ${step}) returning 1`
   return rows.length === 1
 }
