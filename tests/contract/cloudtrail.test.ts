@@ -1,5 +1,5 @@
 import { CloudTrail, type Event } from '@aws-sdk/client-cloudtrail'
-import { AttachUserPolicyCommand, CreateAccessKeyCommand, CreateUserCommand, IAMClient } from '@aws-sdk/client-iam'
+import { AttachUserPolicyCommand, CreateAccessKeyCommand, CreateUserCommand, IAM, IAMClient } from '@aws-sdk/client-iam'
 import { KMS } from '@aws-sdk/client-kms'
 import {
   DeleteParameterCommand,
@@ -8,6 +8,7 @@ import {
   SendCommandCommand,
   type SSMClient,
 } from '@aws-sdk/client-ssm'
+import { STS } from '@aws-sdk/client-sts'
 import { startTestbed, type TestAccount } from '@musterbook/testbed'
 import { afterAll, describe, expect, it } from 'vitest'
 
@@ -138,6 +139,21 @@ describe('the audit', () => {
       'CreateAccessKey',
       'CreateUser',
     ])
+  })
+
+  it('holds no code of a second factor that was mistyped, nor does the refusal', async () => {
+    const account = await testbed.account()
+    const mistyped = '12 34 56'
+    await expect(
+      new STS(account.config).getSessionToken({ SerialNumber: 'arn:aws:iam::1:mfa/x', TokenCode: mistyped }),
+    ).rejects.toThrow("Value at 'tokenCode' failed to satisfy constraint")
+    const codes = { AuthenticationCode1: mistyped, AuthenticationCode2: mistyped }
+    await expect(
+      new IAM(account.config).enableMFADevice({ UserName: 'ann', SerialNumber: 'arn:aws:iam::1:mfa/x', ...codes }),
+    ).rejects.toThrow("Value at 'authenticationCode1' failed to satisfy constraint")
+    const { Events = [] } = await trailOf(account).lookupEvents({})
+    expect(Events.map(({ EventName }) => EventName)).toEqual(['EnableMFADevice', 'GetSessionToken'])
+    expect(Events.map(({ CloudTrailEvent }) => CloudTrailEvent).join('\n')).not.toContain(mistyped)
   })
 
   it('is looked up by each attribute, by time, and page by page', async () => {

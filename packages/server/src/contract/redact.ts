@@ -1,10 +1,32 @@
 /**
- * A copy of an input or output that may be kept: what the model marks as sensitive is replaced. The audit and the log call it.
+ * A copy of an input or output that may be kept: what the model marks as sensitive is replaced, and what is known as a secret. The audit and the log call it.
  */
 import type { OperationModel, Shape } from './shape.ts'
 
 /** What CloudTrail shows in place of a sensitive value. */
 export const REDACTED = 'HIDDEN_DUE_TO_SECURITY_REASONS'
+
+/**
+ * Members that are secrets though the models do not mark them: credentials, tokens and codes that let somebody in, under
+ * whatever operation they come.
+ */
+export const SECRET_MEMBERS: ReadonlySet<string> = new Set([
+  'ActivationCode',
+  'AuthenticationCode1',
+  'AuthenticationCode2',
+  'GrantToken',
+  'GrantTokens',
+  'ImportToken',
+  'NewPassword',
+  'OldPassword',
+  'Password',
+  'PrivateKey',
+  'SecretAccessKey',
+  'SessionToken',
+  'TokenCode',
+  'TokenValue',
+  'WebIdentityToken',
+])
 
 /** A copy of a decoded input without its secrets; members that the model does not know are left out. */
 export const redact = (operation: OperationModel, input: unknown): unknown => copy(operation.input, input)
@@ -21,7 +43,8 @@ function copy(shape: Shape, value: unknown): unknown {
       const kept: Record<string, unknown> = {}
       for (const member of shape.members) {
         const given = record[member.name]
-        if (given !== undefined) kept[member.name] = copy(member.shape(), given)
+        if (given !== undefined)
+          kept[member.name] = SECRET_MEMBERS.has(member.name) ? REDACTED : copy(member.shape(), given)
       }
       return kept
     }

@@ -3,6 +3,7 @@
  * the order of declaration. Walks an input that decode.ts has typed and found wanting.
  */
 import { type Constraint, constraintsOf, NOT_NULL } from './constraints.ts'
+import { SECRET_MEMBERS } from './redact.ts'
 import type { ListShape, MapShape, Shape, StructureShape } from './shape.ts'
 
 /** An answer lists no more: a body of 1 MB can hold 300,000 empty structures that lack a member. */
@@ -20,7 +21,7 @@ export function validationText(shape: StructureShape, input: unknown): string {
   return `${violations.length} validation error${violations.length === 1 ? '' : 's'} detected: ${violations.join('; ')}`
 }
 
-/** `hidden`: something around the value is sensitive, so the value is too. */
+/** `hidden`: something around the value is sensitive, so the value is too. The text goes into the audit. */
 function walk(shape: Shape, value: unknown, path: string, hidden: boolean, report: Report): void {
   if (report.violations.length >= MAX_VIOLATIONS) return
   const sensitive = hidden || shape.sensitive
@@ -41,12 +42,13 @@ function add(report: Report, value: string | undefined, path: string, constraint
 /** The quoted value; `null` goes without quotes. */
 const show = (shape: Shape, value: unknown): string => `'${print(shape, value)}'`
 const NULL = 'null'
+const HIDDEN = '***Sensitive Data Redacted***'
 
 function members(shape: StructureShape, value: Record<string, unknown>, path: string, hidden: boolean, report: Report) {
   for (const member of shape.members) {
     const at = path === '' ? lowerFirst(member.name) : `${path}.${lowerFirst(member.name)}`
     const given = value[member.name]
-    if (given !== undefined) walk(member.shape(), given, at, hidden, report)
+    if (given !== undefined) walk(member.shape(), given, at, hidden || SECRET_MEMBERS.has(member.name), report)
     else if (member.required) add(report, NULL, at, NOT_NULL)
   }
 }
@@ -99,12 +101,13 @@ function brokenBy(shape: Shape, values: unknown[]): string | undefined {
 /** As a Java object prints itself. */
 function print(shape: Shape, value: unknown): string {
   if (value === null || value === undefined) return NULL
-  if (shape.sensitive) return '***Sensitive Data Redacted***'
+  if (shape.sensitive) return HIDDEN
   switch (shape.kind) {
     case 'structure': {
       const record = value as Record<string, unknown>
       const fields = shape.members.map(
-        (member) => `${lowerFirst(member.name)}=${print(member.shape(), record[member.name])}`,
+        (member) =>
+          `${lowerFirst(member.name)}=${SECRET_MEMBERS.has(member.name) ? HIDDEN : print(member.shape(), record[member.name])}`,
       )
       return `${shape.name}(${fields.join(', ')})`
     }

@@ -2,32 +2,10 @@
  * requestParameters and responseElements: inputs and outputs as JSON text in CloudTrail's spelling (members begin in lower
  * case), without what is secret and without blobs. One closure per shape, since every call comes through here.
  */
-import { REDACTED } from '../../contract/redact.ts'
+import { REDACTED, SECRET_MEMBERS } from '../../contract/redact.ts'
 import type { Shape, StructureShape } from '../../contract/shape.ts'
 
 type Writer = (value: unknown) => string | undefined
-
-/**
- * Members that are secrets though the models do not mark them: credentials, tokens and codes that let somebody in, under
- * whatever operation they come.
- */
-const SECRETS = new Set([
-  'ActivationCode',
-  'AuthenticationCode1',
-  'AuthenticationCode2',
-  'GrantToken',
-  'GrantTokens',
-  'ImportToken',
-  'NewPassword',
-  'OldPassword',
-  'Password',
-  'PrivateKey',
-  'SecretAccessKey',
-  'SessionToken',
-  'TokenCode',
-  'TokenValue',
-  'WebIdentityToken',
-])
 
 const HIDDEN = JSON.stringify(REDACTED)
 const hide: Writer = () => HIDDEN
@@ -57,7 +35,7 @@ function structure(shape: StructureShape, hidden?: ReadonlySet<string>): Writer 
     let made: Writer | undefined
     // Made when it is first needed: a few shapes contain themselves.
     const write: Writer = (value) => {
-      made ??= SECRETS.has(name) || hidden?.has(name) ? hide : writerOf(of())
+      made ??= SECRET_MEMBERS.has(name) || hidden?.has(name) ? hide : writerOf(of())
       return made(value)
     }
     return { name, key: `${JSON.stringify(lowerFirst(name))}:`, write }
