@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { CloudTrail, type Event } from '@aws-sdk/client-cloudtrail'
 import { AttachUserPolicyCommand, CreateAccessKeyCommand, CreateUserCommand, IAM, IAMClient } from '@aws-sdk/client-iam'
 import { KMS } from '@aws-sdk/client-kms'
@@ -18,13 +19,17 @@ afterAll(() => testbed[Symbol.asyncDispose]())
 const trailOf = ({ config }: TestAccount) => new CloudTrail(config)
 const recordOf = (event: Event | undefined) => JSON.parse(event?.CloudTrailEvent ?? '{}') as Record<string, unknown>
 
-async function newUser(account: TestAccount, UserName: string, PolicyArn?: string): Promise<SSMClient> {
+/** Of a user who may do nothing unless a policy is given. */
+async function newKey(account: TestAccount, UserName = `u-${randomUUID()}`, PolicyArn?: string) {
   const iam = new IAMClient(account.config)
   await iam.send(new CreateUserCommand({ UserName }))
   if (PolicyArn) await iam.send(new AttachUserPolicyCommand({ UserName, PolicyArn }))
   const { AccessKey } = await iam.send(new CreateAccessKeyCommand({ UserName }))
-  const credentials = { accessKeyId: AccessKey!.AccessKeyId!, secretAccessKey: AccessKey!.SecretAccessKey! }
-  return account.client({ credentials } as object)
+  return { accessKeyId: AccessKey!.AccessKeyId!, secretAccessKey: AccessKey!.SecretAccessKey! }
+}
+
+async function newUser(account: TestAccount, UserName: string, PolicyArn?: string): Promise<SSMClient> {
+  return account.client({ credentials: await newKey(account, UserName, PolicyArn) } as object)
 }
 
 describe('the audit', () => {
@@ -154,6 +159,30 @@ describe('the audit', () => {
     const { Events = [] } = await trailOf(account).lookupEvents({})
     expect(Events.map(({ EventName }) => EventName)).toEqual(['EnableMFADevice', 'GetSessionToken'])
     expect(Events.map(({ CloudTrailEvent }) => CloudTrailEvent).join('\n')).not.toContain(mistyped)
+  })
+
+  it('stays readable whatever a caller names', async () => {
+    const account = await testbed.account()
+    const trail = trailOf(account)
+    const hostile = [
+      'arn:aws:cloudtrail:us-east-1:1"2:trail/x',
+      'arn:aws:cl"oud:us-east-1:1:tr"ail\\/x',
+      `arn:a:b:c:","x`,
+      'arn:aws:iam::1\n2:x',
+    ]
+    for (const arn of hostile) {
+      await expect(trail.listTags({ ResourceIdList: [arn] })).rejects.toThrow()
+      const mallory = new CloudTrail({ ...account.config, credentials: await newKey(account) })
+      await expect(mallory.listTags({ ResourceIdList: [arn] })).rejects.toThrow(/not authorized/)
+    }
+    const { Events = [] } = await trail.lookupEvents({
+      LookupAttributes: [{ AttributeKey: 'EventName', AttributeValue: 'ListTags' }],
+    })
+    expect(Events).toHaveLength(2 * hostile.length)
+    for (const event of Events)
+      expect(recordOf(event)).toMatchObject({ eventName: 'ListTags', recipientAccountId: account.account })
+    const found = Events.flatMap((event) => recordOf(event).resources as { ARN: string }[]).map(({ ARN }) => ARN)
+    expect(new Set(found)).toEqual(new Set(hostile))
   })
 
   it('is looked up by each attribute, by time, and page by page', async () => {

@@ -159,8 +159,9 @@ function requestParameters({ service, operation, input }: AuditedCall): string {
   return elements(model.input, input, hiddenInputs(service, operation))
 }
 
+/** ARNs may be what a caller wrote: nothing of them goes into the text as it is. */
 const resourceText = (resources: readonly NamedResource[], { account }: Scope): string =>
-  `[${resources.map(({ type, arn }) => `{"accountId":"${arn.split(':')[4] || account}","type":"${type}","ARN":${JSON.stringify(arn)}}`).join(',')}]`
+  JSON.stringify(resources.map(({ type, arn }) => ({ accountId: arn.split(':')[4] || account, type, ARN: arn })))
 
 /** CloudTrail's word for what a caller may not do. */
 const errorCode = (name: string): string => (name === 'AccessDeniedException' ? 'AccessDenied' : name)
