@@ -185,6 +185,86 @@ describe('the audit', () => {
     expect(new Set(found)).toEqual(new Set(hostile))
   })
 
+  it('names the role that is taken on and the key that is made, and a lookup by them finds it', async () => {
+    const account = await testbed.account()
+    const { KeyMetadata } = await new KMS(account.config).createKey({})
+    const credentials = await newKey(account, 'ann')
+    const RoleArn = `arn:aws:iam::${account.account}:role/none`
+    const sts = new STS({ ...account.config, credentials })
+    await expect(sts.assumeRole({ RoleArn, RoleSessionName: 'ann' })).rejects.toThrow(/not authorized/)
+    const find = async (AttributeValue: string) =>
+      (await trailOf(account).lookupEvents({ LookupAttributes: [{ AttributeKey: 'ResourceName', AttributeValue }] }))
+        .Events ?? []
+    const [assumed] = await find(RoleArn)
+    expect(assumed?.Resources).toEqual([{ ResourceType: 'AWS::IAM::Role', ResourceName: 'none' }])
+    expect(recordOf(assumed)).toMatchObject({ eventName: 'AssumeRole', errorCode: 'AccessDenied', readOnly: true })
+    const [made] = await find(KeyMetadata!.KeyId!)
+    expect(recordOf(made)).toMatchObject({
+      eventName: 'CreateKey',
+      resources: [{ accountId: account.account, type: 'AWS::KMS::Key', ARN: KeyMetadata!.Arn }],
+    })
+  })
+
+  it.each(['batched', 'fail-closed'] as const)(
+    'tells an account who from another one used its key or its role, and that one too, %s',
+    async (audit) => {
+      await using testbed = await startTestbed({ options: { settings: { audit } } })
+      const [guest, host] = [await testbed.account(), await testbed.account()]
+      const trust = (Action: string) =>
+        JSON.stringify({
+          Version: '2012-10-17',
+          Statement: [guest, host].map(({ account }) => ({
+            Effect: 'Allow',
+            Principal: { AWS: `arn:aws:iam::${account}:root` },
+            Action,
+            ...(Action.startsWith('kms') && { Resource: '*' }),
+          })),
+        })
+      const { KeyMetadata } = await new KMS(host.config).createKey({ Policy: trust('kms:*') })
+      const AssumeRolePolicyDocument = trust('sts:AssumeRole')
+      await new IAM(host.config).createRole({ RoleName: 'open', AssumeRolePolicyDocument })
+      const credentials = await newKey(guest, 'ann', 'arn:aws:iam::aws:policy/AdministratorAccess')
+      const config = { ...guest.config, credentials }
+      const KeyId = KeyMetadata!.Arn!
+      await new KMS(config).encrypt({ KeyId, Plaintext: Buffer.from('x') })
+      const RoleArn = `arn:aws:iam::${host.account}:role/open`
+      await new STS(config).assumeRole({ RoleArn, RoleSessionName: 'visit' })
+      await expect(new KMS(config).disableKey({ KeyId })).rejects.toThrow()
+
+      const named = async (account: TestAccount, AttributeValue: string) => {
+        const LookupAttributes = [{ AttributeKey: 'EventName' as const, AttributeValue }]
+        return ((await trailOf(account).lookupEvents({ LookupAttributes })).Events ?? []).map(recordOf)
+      }
+      for (const eventName of ['Encrypt', 'AssumeRole']) {
+        const [own, ...more] = await named(guest, eventName)
+        const [theirs, ...others] = await named(host, eventName)
+        expect([...more, ...others]).toEqual([])
+        expect(own).toMatchObject({
+          recipientAccountId: guest.account,
+          userIdentity: { type: 'IAMUser', userName: 'ann' },
+        })
+        expect(theirs).toMatchObject({
+          recipientAccountId: host.account,
+          resources: own?.resources,
+          requestParameters: own?.requestParameters,
+          requestID: own?.requestID,
+          sharedEventID: expect.stringMatching(/^[0-9a-f-]{36}$/),
+        })
+        expect(theirs?.userIdentity).toEqual({
+          type: 'AWSAccount',
+          principalId: expect.stringMatching(/^AIDA/),
+          accountId: guest.account,
+        })
+        expect(theirs?.sharedEventID).toBe(own?.sharedEventID)
+        expect(theirs?.eventID).not.toBe(own?.eventID)
+      }
+      expect(await named(host, 'DisableKey')).toEqual([])
+      const [refused] = await named(guest, 'DisableKey')
+      expect(refused).toMatchObject({ errorCode: 'AccessDenied' })
+      expect(refused).not.toHaveProperty('sharedEventID')
+    },
+  )
+
   it('is looked up by each attribute, by time, and page by page', async () => {
     const account = await testbed.account()
     const trail = trailOf(account)

@@ -19,6 +19,8 @@ export interface Access {
   action?: string
   /** Full ARNs, or `*` where the action knows no resource. */
   resources: string[]
+  /** ARNs that the call is about though no permission is asked for here: the audit names them. */
+  concerns?: string[]
   /** Condition keys of the request beyond the global ones. */
   keys?: Record<string, string | string[]>
   /** Condition keys of each resource by its ARN, such as its tags; asked only where the caller's policies mention tags. */

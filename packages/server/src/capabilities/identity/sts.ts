@@ -38,7 +38,7 @@ export const sts: ServiceOperations<'sts'> = {
   },
   AssumeRole: {
     // The trust policy of the role decides, together with the caller's own policies; both are asked in one evaluation.
-    authorize: () => ({ resources: [] }),
+    authorize: ({ RoleArn }) => ({ resources: [], concerns: [RoleArn] }),
     handle: assumeRole,
   },
   GetSessionToken: { authorize: () => ({ resources: [] }), handle: getSessionToken },

@@ -57,7 +57,7 @@ export function assumeRoleWithWebIdentity(host: Host): Operation<Asked, Output<'
 
   return {
     authentication: 'anonymous',
-    authorize: () => ({ resources: [] }),
+    authorize: ({ RoleArn }) => ({ resources: [], concerns: [RoleArn] }),
     async handle(context, input) {
       const role = await roleOf(context, input.RoleArn)
       const account = role?.account ?? (await accountIn(context, input.RoleArn))

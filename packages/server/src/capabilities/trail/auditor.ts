@@ -7,11 +7,14 @@ import type { Scope } from '../../platform/arn.ts'
 import { batch } from '../../platform/batch.ts'
 import type { AuditedCall, Auditor, Host } from '../../platform/capability.ts'
 import { AwsError } from '../../platform/errors.ts'
+import { uuid } from '../../platform/ids.ts'
 import { tokenBearerOf } from '../identity/index.ts'
 import type { Contents } from './contents.ts'
 import { beginCall, type Draft, finishCall, newEventId, type Outcome } from './event.ts'
 import { contentOf, isReadOnly, isRecorded } from './recorded.ts'
+import { ownersOf } from './resources.ts'
 import { insertPending } from './store.ts'
+import { strangerOf } from './user-identity.ts'
 import { type Entry, LostEntry, type Writer } from './writer.ts'
 
 const MAX_BATCH = 500
@@ -29,8 +32,11 @@ function batched(host: Host, writer: Writer, contents: Contents): Auditor {
     intend: () => undefined,
     note(call, output, error) {
       if (!concerns(call)) return undefined
+      const outcome = { output: told(call, output), error }
+      const shared = sharing(host, call, outcome)
+      for (const { scope, copy } of shared?.copies ?? []) writer.add(scope, copy)
       writer.add(scopeOf(call), {
-        ...entryOf(host, call, { output: told(call, output), error }),
+        ...entryOf(host, call, outcome, shared?.id),
         content: error ? undefined : contentEntry(host, contents, call),
       })
       return undefined
@@ -68,22 +74,29 @@ function failClosed(host: Host, writer: Writer, contents: Contents): Auditor {
     }
   }
 
+  /** First what others are told: whose own record is written has written those. */
+  async function write(call: AuditedCall, entry: Entry, shared: Shared | undefined): Promise<void> {
+    await Promise.all((shared?.copies ?? []).map(({ scope, copy }) => writer.write(scope, copy)))
+    await writer.write(scopeOf(call), entry)
+  }
+
   return {
     intend: (call) => (concerns(call) && !isReadOnly(call.service, call.operation) ? intend(call) : undefined),
     note(call, output, error) {
       if (!concerns(call)) return undefined
       const start = begun.get(call)
       const outcome = { output: told(call, output), error }
+      const shared = sharing(host, call, outcome)
       const entry: Entry = start
         ? {
             eventId: start.eventId,
             at: start.at,
             pending: start.pending,
             dropContent: error !== undefined,
-            record: () => ({ text: finishCall(start.text, call, outcome), facts: start.facts }),
+            record: () => finishCall(start, call, outcome, shared?.id),
           }
-        : entryOf(host, call, outcome)
-      return writer.write(scopeOf(call), entry).catch((reason: unknown) => {
+        : entryOf(host, call, outcome, shared?.id)
+      return write(call, entry, shared).catch((reason: unknown) => {
         throw refusal(host, reason)
       })
     },
@@ -111,15 +124,32 @@ function draftOf(host: Host, call: AuditedCall): Draft {
   return { scope: scopeOf(call), eventId, at }
 }
 
-function entryOf(host: Host, call: AuditedCall, outcome: Outcome): Entry {
+interface Shared {
+  id: string
+  copies: { scope: Scope; copy: Entry }[]
+}
+
+/** Records for the other accounts whose keys or roles were used; a refused call is its caller's affair alone. */
+function sharing(host: Host, call: AuditedCall, outcome: Outcome): Shared | undefined {
+  if (outcome.error) return undefined
+  const owners = ownersOf(call.service, call.access, scopeOf(call).account)
+  if (owners.length === 0) return undefined
+  const at = host.now().getTime()
+  const id = uuid()
+  const copies = owners.map((account) => {
+    const draft = { scope: { account, region: call.context.region }, eventId: newEventId(at), at }
+    const record = () => finishCall(beginCall(call, draft, strangerOf(call.context)), call, outcome, id)
+    return { scope: draft.scope, copy: { eventId: draft.eventId, at, record } }
+  })
+  return { id, copies }
+}
+
+function entryOf(host: Host, call: AuditedCall, outcome: Outcome, sharedEventId?: string): Entry {
   const draft = draftOf(host, call)
   return {
     eventId: draft.eventId,
     at: draft.at,
-    record() {
-      const { text, facts } = beginCall(call, draft)
-      return { text: finishCall(text, call, outcome), facts }
-    },
+    record: () => finishCall(beginCall(call, draft), call, outcome, sharedEventId),
   }
 }
 

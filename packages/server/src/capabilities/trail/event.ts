@@ -8,7 +8,7 @@ import type { Scope } from '../../platform/arn.ts'
 import type { AuditedCall } from '../../platform/capability.ts'
 import { elements } from './elements.ts'
 import { answersAreRecorded, hiddenInputs, isReadOnly } from './recorded.ts'
-import { type NamedResource, resourcesOf } from './resources.ts'
+import { madeBy, type NamedResource, resourcesOf } from './resources.ts'
 import { identityOf } from './user-identity.ts'
 
 const EVENT_VERSION = '1.11'
@@ -59,10 +59,15 @@ export interface Draft {
   at: number
 }
 
+/** A record, or as much of it as is known. */
+export interface AuditRecord {
+  text: string
+  facts: Facts
+}
+
 /** A call's record up to its outcome; `finishCall` adds that. */
-export function beginCall(call: AuditedCall, draft: Draft): { text: string; facts: Facts } {
+export function beginCall(call: AuditedCall, draft: Draft, identity = identityOf(call.context)): AuditRecord {
   const { context, service, operation } = call
-  const identity = identityOf(context)
   const readOnly = isReadOnly(service, operation)
   const resources = resourcesOf(call.access)
   const eventSource = `${service}.amazonaws.com`
@@ -71,14 +76,31 @@ export function beginCall(call: AuditedCall, draft: Draft): { text: string; fact
   return { text, facts: { eventName: operation, eventSource, userName, accessKeyId, readOnly, resources } }
 }
 
-/** The whole record. */
-export function finishCall(begun: string, call: AuditedCall, { output, error }: Outcome): string {
+/** The whole record. `sharedEventId`: what the records of one call in several accounts have in common. */
+export function finishCall(
+  begun: AuditRecord,
+  call: AuditedCall,
+  outcome: Outcome,
+  sharedEventId?: string,
+): AuditRecord {
   const { service, operation } = call
+  const { output, error } = outcome
   if (error)
-    return `${begun},"errorCode":"${errorCode(error.name)}","errorMessage":${JSON.stringify(error.message)},"responseElements":null}`
+    return {
+      ...begun,
+      text: `${begun.text},"errorCode":"${errorCode(error.name)}",${error.message === '' ? '' : `"errorMessage":${JSON.stringify(error.message)},`}"responseElements":null}`,
+    }
   const model = findOperation(service, operation)
   const isTold = model && (!isReadOnly(service, operation) || answersAreRecorded(service, operation))
-  return `${begun},"responseElements":${isTold ? elements(model.output, output) : 'null'}}`
+  const answered = `"responseElements":${isTold ? elements(model.output, output) : 'null'}`
+  const shared = sharedEventId === undefined ? '' : `"sharedEventID":"${sharedEventId}",`
+  const made = madeBy(service, operation, output)
+  if (made.length === 0) return { ...begun, text: `${begun.text},${shared}${answered}}` }
+  const resources = resourceText(made, call.context)
+  return {
+    text: `${begun.text},"resources":${resources},${shared}${answered}}`,
+    facts: { ...begun.facts, resources: made },
+  }
 }
 
 /** The record of a call whose process died before it could say how the call ended. */
@@ -144,7 +166,7 @@ export function factsOf(text: string): Facts & { eventId: string; eventTime: str
     eventTime: event.eventTime,
     eventName: event.eventName,
     eventSource: event.eventSource,
-    userName: type === 'Root' ? 'root' : (userName ?? (type === undefined ? '' : afterColon)),
+    userName: type === 'Root' ? 'root' : (userName ?? (type === undefined || type === 'AWSAccount' ? '' : afterColon)),
     accessKeyId,
     readOnly: event.readOnly,
     resources: (event.resources ?? []).map(({ type, ARN }) => ({ type, arn: ARN })),

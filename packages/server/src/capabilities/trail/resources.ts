@@ -1,4 +1,5 @@
 /** What a call was about: the ARNs that its permission was asked for, by the types that AWS gives resources. */
+import type { Output } from '../../contract/types.ts'
 import type { Access } from '../../platform/capability.ts'
 
 export interface NamedResource {
@@ -13,8 +14,8 @@ const MAX_RESOURCES = 50
 export function resourcesOf(access: Access | Access[] | undefined): NamedResource[] {
   if (access === undefined) return NONE
   const named: NamedResource[] = []
-  for (const { resources } of Array.isArray(access) ? access : [access])
-    for (const arn of resources) {
+  for (const { resources, concerns = [] } of Array.isArray(access) ? access : [access])
+    for (const arn of [...resources, ...concerns]) {
       if (named.length === MAX_RESOURCES) return named
       if (arn.includes('*') || !arn.startsWith('arn:') || named.some((each) => each.arn === arn)) continue
       named.push({ type: typeOf(arn), arn })
@@ -23,6 +24,23 @@ export function resourcesOf(access: Access | Access[] | undefined): NamedResourc
 }
 
 const NONE: NamedResource[] = []
+
+/** What a call has made and could not name before. */
+export function madeBy(service: string, operation: string, output: unknown): NamedResource[] {
+  if (service !== 'kms' || operation !== 'CreateKey') return NONE
+  const { KeyMetadata } = (output ?? {}) as Output<'CreateKey', 'kms'>
+  return resourcesOf({ resources: KeyMetadata?.Arn === undefined ? [] : [KeyMetadata.Arn] })
+}
+
+/** Services whose calls are filed with the owner of what they use, too, as AWS does it. */
+const TOLD_TO_OWNERS = new Set(['kms', 'sts'])
+
+/** The other accounts whose keys or roles a call was about. */
+export function ownersOf(service: string, access: Access | Access[] | undefined, own: string): string[] {
+  if (!TOLD_TO_OWNERS.has(service)) return []
+  const accounts = resourcesOf(access).map(({ arn }) => arn.split(':')[4] ?? '')
+  return [...new Set(accounts)].filter((account) => account !== '' && account !== own)
+}
 
 const SERVICES: Record<string, string> = {
   ssm: 'SSM',

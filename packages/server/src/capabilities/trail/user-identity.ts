@@ -25,6 +25,13 @@ export function identityOf(context: Context): Identity {
   return identity
 }
 
+/** How an account sees who comes from another one: as that account, and by an id that only that one can resolve. */
+export function strangerOf({ caller }: Context): Identity {
+  const { principalId } = describe(caller) as { principalId?: string }
+  const shown = { type: 'AWSAccount', principalId, accountId: caller.account }
+  return { text: JSON.stringify(shown), userName: '', accessKeyId: '' }
+}
+
 /** What CloudTrail shows of who brings an OIDC token; what an unproved one claims is left out. */
 function bearerIdentity({ proved }: TokenBearer): Identity {
   if (!proved) return { text: JSON.stringify({ type: 'WebIdentityUser' }), userName: '', accessKeyId: '' }
