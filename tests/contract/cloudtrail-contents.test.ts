@@ -90,6 +90,44 @@ describe('what a call said in full', () => {
     expect(Aliases.map(({ AliasName }) => AliasName)).toContain('alias/aws/cloudtrail')
   })
 
+  it('lies under a key that nobody can disable, delete or give another policy, the root neither', async () => {
+    const account = await testbed.account()
+    await account.ssm.send(new PutParameterCommand({ Name: 'p', Value: 'kept', Type: 'String' }))
+    const [event] = await eventsOf(account, 'PutParameter')
+    const kms = new KMS(account.config)
+    const { KeyMetadata } = await kms.describeKey({ KeyId: 'alias/aws/cloudtrail' })
+    const KeyId = KeyMetadata!.KeyId!
+    const { Policy } = await kms.getKeyPolicy({ KeyId })
+    for (const refused of [
+      () => kms.scheduleKeyDeletion({ KeyId }),
+      () => kms.disableKey({ KeyId }),
+      () => kms.putKeyPolicy({ KeyId, Policy, BypassPolicyLockoutSafetyCheck: true }),
+      () => kms.disableKeyRotation({ KeyId }),
+      () => kms.createAlias({ AliasName: 'alias/mine', TargetKeyId: KeyId }),
+      () => kms.createGrant({ KeyId, GranteePrincipal: event!.Username!, Operations: ['Decrypt'] }),
+      () => kms.encrypt({ KeyId, Plaintext: Buffer.from('x') }),
+    ])
+      await expect(refused()).rejects.toMatchObject({ name: 'AccessDeniedException' })
+    expect((await contentOf(account.config.credentials, event?.EventId)).text).toBe('{"value":"kept"}')
+  })
+
+  it('is opened through CloudTrail, which is not Systems Manager', async () => {
+    const account = await testbed.account()
+    await account.ssm.send(new PutParameterCommand({ Name: 'p', Value: 'kept', Type: 'String' }))
+    const [event] = await eventsOf(account, 'PutParameter')
+    const iam = new IAMClient(account.config)
+    const reader = async (UserName: string, service: string) => {
+      const credentials = await newUser(account, UserName, 'cloudtrail:GetEventContent')
+      const Condition = { StringEquals: { 'kms:ViaService': `${service}.us-east-1.amazonaws.com` } }
+      const Statement = [{ Effect: 'Allow', Action: 'kms:Decrypt', Resource: '*', Condition }]
+      const PolicyDocument = JSON.stringify({ Version: '2012-10-17', Statement })
+      await iam.send(new PutUserPolicyCommand({ UserName, PolicyName: 'via', PolicyDocument }))
+      return contentOf(credentials, event?.EventId)
+    }
+    expect(await reader('parameters', 'ssm')).toMatchObject({ status: 403 })
+    expect(await reader('auditor', 'cloudtrail')).toMatchObject({ status: 200, text: '{"value":"kept"}' })
+  })
+
   it('is not kept of a SecureString, nor of a call that failed', async () => {
     const account = await testbed.account()
     const put = (Name: string, Type: 'String' | 'SecureString', Overwrite = false) =>

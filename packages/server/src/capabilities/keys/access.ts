@@ -14,6 +14,8 @@ import { policyOf } from './key-policy.ts'
 import { findNamed, keyArn, readKeyName } from './resolve.ts'
 import { findKey, type GrantRow, grantsFor, type KeyRow } from './store.ts'
 
+export type Service = 'ssm' | 'cloudtrail'
+
 export interface Use {
   action: string
   /** The operation as grants name it; absent: no grant allows it. */
@@ -24,8 +26,8 @@ export interface Use {
   grantTokens?: string[] | undefined
   /** Which of the grants for this operation count; all, unless it says. */
   suits?(grant: GrantRow): boolean
-  /** `ssm`, when a service uses the key for the caller. */
-  via?: 'ssm'
+  /** The service that uses the key for the caller. */
+  via?: Service
 }
 
 type Found = KeyRow | KeyError

@@ -4,16 +4,21 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Context } from '../../platform/context.ts'
-import { checkAccess } from './access.ts'
+import { checkAccess, type Service } from './access.ts'
 import { type EncryptionContext, nameOfBlob, openBlob, sealBlob } from './ciphertext.ts'
 import { invalidCiphertext, invalidUsage } from './errors.ts'
 import { materialOf } from './material.ts'
 import { checkUsable, findKept, keyArn, readKeyName, unreadable } from './resolve.ts'
 import type { KeyRow } from './store.ts'
 
-interface Naming {
-  keyId: string
+interface Using {
   context: EncryptionContext
+  /** Who asks for the caller: policies know it as kms:ViaService. */
+  via: Service
+}
+
+interface Naming extends Using {
+  keyId: string
 }
 
 /** Encrypts up to a few kilobytes under the current version of a key. KeyError by KMS's names. */
@@ -33,15 +38,12 @@ export async function generateDataKey(
 }
 
 /** Decrypts what `encrypt` made in the same account and region, under the same context. KeyError. */
-export async function decrypt(
-  context: Context,
-  request: { ciphertext: Uint8Array; context: EncryptionContext },
-): Promise<Buffer> {
+export async function decrypt(context: Context, request: Using & { ciphertext: Uint8Array }): Promise<Buffer> {
   const name = nameOfBlob(request.ciphertext)
   if (!name) throw invalidCiphertext()
   const { account, region } = context
   const key = await findKept(context, { account, region, keyId: name.keyId })
-  await check(context, key, 'Decrypt', request.context)
+  await check(context, key, 'Decrypt', request)
   const material = await materialOf(context, key, name.version)
   const plaintext = material && openBlob(request.ciphertext, material, request.context)
   if (!plaintext) throw invalidCiphertext()
@@ -54,7 +56,7 @@ export const keyArnOf = async (context: Context, keyId: string): Promise<string>
 
 async function usableKey(context: Context, request: Naming, operation: string): Promise<KeyRow> {
   const key = await findKept(context, readKeyName(context, request.keyId))
-  await check(context, key, operation, request.context)
+  await check(context, key, operation, request)
   if (key.spec !== 'SYMMETRIC_DEFAULT')
     throw invalidUsage(`${keyArn(key)} key spec is ${key.spec} which is not valid for ${operation}.`)
   return key
@@ -64,14 +66,14 @@ async function check(
   context: Context,
   key: KeyRow,
   operation: string,
-  encryptionContext: EncryptionContext,
+  { context: encryptionContext, via }: Using,
 ): Promise<void> {
   await checkAccess(context, key, {
     action: `kms:${operation}`,
     grantable: operation,
     encryptionContext,
     keys: { 'kms:EncryptionAlgorithm': 'SYMMETRIC_DEFAULT' },
-    via: 'ssm',
+    via,
   })
   checkUsable(key, context.now())
 }

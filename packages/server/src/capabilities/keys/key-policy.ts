@@ -79,10 +79,41 @@ function managedPolicy(account: string, region: string): string {
   return text
 }
 
-/** What the audit keeps is read by whoever has kms:Decrypt on its key, and not by everybody whom a service would let in. */
-export const policyOf = (key: KeyRow): string =>
-  key.policy ??
-  (key.aliases.includes(CLOUDTRAIL_KEY_ALIAS) ? defaultPolicy(key.account) : managedPolicy(key.account, key.region))
+/**
+ * What the audit keeps is read by whoever has kms:Decrypt on its key, and not by everybody whom a service would let in.
+ * Nobody may disable or delete the key, or write its policy: what was kept would be lost, and what comes would not be kept.
+ */
+const auditPolicy = ({ account, region }: KeyRow): string =>
+  JSON.stringify(
+    {
+      Version: '2012-10-17',
+      Id: 'auto-cloudtrail-1',
+      Statement: [
+        {
+          Sid: 'Allow CloudTrail to encrypt what it keeps apart',
+          Effect: 'Allow',
+          Principal: { AWS: rootOf(account) },
+          Action: 'kms:GenerateDataKey',
+          Resource: '*',
+          Condition: { StringEquals: { 'kms:ViaService': `cloudtrail.${region}.amazonaws.com` } },
+        },
+        {
+          Sid: 'Allow principals in the account that are authorized by IAM to read it',
+          Effect: 'Allow',
+          Principal: { AWS: rootOf(account) },
+          Action: ['kms:Decrypt', 'kms:Describe*', 'kms:Get*', 'kms:List*'],
+          Resource: '*',
+        },
+      ],
+    },
+    null,
+    2,
+  )
+
+export const policyOf = (key: KeyRow): string => {
+  if (key.policy !== null) return key.policy
+  return key.aliases.includes(CLOUDTRAIL_KEY_ALIAS) ? auditPolicy(key) : managedPolicy(key.account, key.region)
+}
 
 /** MalformedPolicyDocumentException: unreadable, or one that locks its writer out. LimitExceededException. */
 export async function checkPolicy(

@@ -32,7 +32,7 @@ export const encryptValue = (
     const plaintext = Buffer.from(value)
     const ciphertext =
       tier === 'Standard'
-        ? await encrypt(context, { keyId, plaintext, context: bound })
+        ? await encrypt(context, { keyId, plaintext, context: bound, via: 'ssm' })
         : await sealEnvelope(context, keyId, plaintext, bound)
     return ciphertext.toString('base64')
   })
@@ -45,7 +45,7 @@ export const decryptValue = (context: Context, nameKey: string, value: string): 
     const plaintext =
       ciphertext[0] === ENVELOPE
         ? await openEnvelope(context, ciphertext, bound)
-        : await decrypt(context, { ciphertext, context: bound })
+        : await decrypt(context, { ciphertext, context: bound, via: 'ssm' })
     return plaintext.toString()
   })
 
@@ -54,7 +54,7 @@ interface Bound extends Record<string, string> {
 }
 
 async function sealEnvelope(context: Context, keyId: string, plaintext: Buffer, bound: Bound): Promise<Buffer> {
-  const dataKey = await generateDataKey(context, { keyId, context: bound })
+  const dataKey = await generateDataKey(context, { keyId, context: bound, via: 'ssm' })
   const header = Buffer.alloc(HEADER_BYTES)
   header[0] = ENVELOPE
   header.writeUInt16BE(dataKey.ciphertext.length, 1)
@@ -71,7 +71,11 @@ async function openEnvelope(context: Context, envelope: Buffer, bound: Bound): P
   const nonceAt = HEADER_BYTES + envelope.readUInt16BE(1)
   const bodyAt = nonceAt + NONCE_BYTES
   if (envelope.length < bodyAt + TAG_BYTES) throw damaged()
-  const dataKey = await decrypt(context, { ciphertext: envelope.subarray(HEADER_BYTES, nonceAt), context: bound })
+  const dataKey = await decrypt(context, {
+    ciphertext: envelope.subarray(HEADER_BYTES, nonceAt),
+    context: bound,
+    via: 'ssm',
+  })
   const decipher = createDecipheriv('aes-256-gcm', dataKey, envelope.subarray(nonceAt, bodyAt))
   decipher.setAAD(Buffer.from(bound.PARAMETER_ARN))
   decipher.setAuthTag(envelope.subarray(-TAG_BYTES))

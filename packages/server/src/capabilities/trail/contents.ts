@@ -37,6 +37,7 @@ export function keepContents(host: Host): Contents {
     const made = await generateDataKey(host.contextFor(scope, root), {
       keyId: CLOUDTRAIL_KEY_ALIAS,
       context: boundTo(scope),
+      via: 'cloudtrail',
     })
     return { ...made, until: host.now().getTime() + DATA_KEY_MS, uses: 0 }
   }
@@ -72,7 +73,7 @@ const boundTo = ({ account, region }: Scope) => ({
 export async function openContent(context: Context, eventId: string): Promise<unknown> {
   const row = await readContent(context.sql, context, eventId)
   if (!row) return undefined
-  const key = await decrypt(context, { ciphertext: row.dataKey, context: boundTo(context) })
+  const key = await decrypt(context, { ciphertext: row.dataKey, context: boundTo(context), via: 'cloudtrail' })
   const { sealed } = row
   const end = sealed.length - TAG_BYTES
   const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, NONCE_BYTES), { authTagLength: TAG_BYTES })
