@@ -703,6 +703,43 @@ describe('a document of several steps', () => {
   })
 })
 
+describe('a step that no agent said the end of', () => {
+  /** A machine that restarts in the middle of its first step, as far as is known. */
+  async function restarting() {
+    const { ssm, nodes, ids } = await given(1)
+    const step = (name: string) => ({ action: 'aws:runShellScript', name, inputs: { runCommand: ['true'] } })
+    const Content = JSON.stringify({ schemaVersion: '2.2', mainSteps: [step('first'), step('second')] })
+    await ssm.createDocument({ Name: 'Restarting', Content, DocumentType: 'Command', DocumentFormat: 'JSON' })
+    const CommandId = await sent(ssm, { DocumentName: 'Restarting', InstanceIds: ids })
+    const job = await nodes[0]!.nextJob()
+    nodes[0]!.acknowledge(job)
+    await nodes[0]!.reply(job.JobId, 'InProgress', {
+      first: { status: 'SuccessAndReboot', code: 194, stdout: 'before the restart' },
+      second: { status: 'NotStarted' },
+    })
+    const one = (PluginName: string) => ssm.getCommandInvocation({ CommandId, InstanceId: ids[0]!, PluginName })
+    return { ssm, CommandId, one }
+  }
+
+  it('shows no content before it has ended, and one that has not begun is pending', async () => {
+    const { ssm, CommandId, one } = await restarting()
+    expect(await one('first')).toMatchObject({ Status: 'InProgress', StandardOutputContent: '' })
+    expect(await one('second')).toMatchObject({ Status: 'Pending', ResponseCode: -1, StandardOutputContent: '' })
+    const { CommandPlugins } = (await invocation(ssm, CommandId))!
+    expect(CommandPlugins?.map(({ Status }) => Status)).toEqual(['InProgress', 'Pending'])
+  })
+
+  it('ends with its invocation, so that whoever waits for it does not wait for ever', async () => {
+    const { ssm, CommandId, one } = await restarting()
+    testbed.clock.advance(4 * 3_600_000)
+    await ended(ssm, CommandId, 'DeliveryTimedOut')
+    const end = { Status: 'TimedOut', StatusDetails: 'DeliveryTimedOut' }
+    expect((await invocation(ssm, CommandId))?.CommandPlugins).toMatchObject([end, end])
+    expect(await one('first')).toMatchObject({ ...end, StandardOutputContent: 'before the restart' })
+    expect(await one('second')).toMatchObject(end)
+  })
+})
+
 describe('ended commands', () => {
   it('are forgotten after the days that the installation keeps them', async () => {
     await using short = await startTestbed({ options: { settings: { commandRetentionDays: 2 } } })

@@ -139,9 +139,9 @@ function describeInvocation(
 
 /** A plugin for each step of the document, reported or not, and whatever else the agent reported. */
 function pluginsOf(context: Context, row: store.InvocationRow, steps: store.StepRow[]): Plugin[] {
-  const reported = new Map(steps.map((step) => [step.name, step]))
+  const reported = new Map(steps.map((step) => [step.name, settled(row, step)]))
   const planned = row.steps.map(({ name }) => reported.get(name) ?? unreported(row, name, steps))
-  const extra = steps.filter((step) => !row.steps.some(({ name }) => name === step.name))
+  const extra = [...reported.values()].filter((step) => !row.steps.some(({ name }) => name === step.name))
   return [...planned, ...extra].map((step) => ({
     Name: step.name,
     Status: step.status as Plugin['Status'],
@@ -156,6 +156,12 @@ function pluginsOf(context: Context, row: store.InvocationRow, steps: store.Step
     OutputS3KeyPrefix: row.output.OutputS3KeyPrefix ?? '',
   }))
 }
+
+const OPEN = new Set(['Pending', 'InProgress', 'Delayed', 'Cancelling'])
+
+/** A step that nobody said the end of, such as one that was to run again after a restart, ends with its invocation. */
+const settled = ({ status, statusDetails }: store.InvocationRow, step: store.StepRow): store.StepRow =>
+  OPEN.has(status) || !OPEN.has(step.status) ? step : { ...step, status, statusDetails }
 
 /** Where a step's output was written; empty before it is, and for a stream that had none. */
 function addressesOf({ choices }: Context, row: store.InvocationRow, step: store.StepRow | undefined) {
@@ -204,7 +210,9 @@ export async function getCommandInvocation(
   const name = input.PluginName ?? row.steps[0]?.name ?? ''
   const known = steps.find((step) => step.name === name)
   if (!known && !row.steps.some((step) => step.name === name)) throw new AwsError('InvalidPluginName')
-  const step = known ?? { ...unreported(row, name, steps), output: '' }
+  const step = known ? settled(row, known) : { ...unreported(row, name, steps), output: '' }
+  // As AWS has it, nothing of a step is shown here before it has ended.
+  const [stdout, stderr] = OPEN.has(step.status) ? ['', ''] : [step.standardOutput, step.standardError]
   return {
     CommandId: row.commandId,
     InstanceId: row.nodeId,
@@ -218,8 +226,8 @@ export async function getCommandInvocation(
     ExecutionEndDateTime: step.endedAt,
     Status: (row.steps.length > 1 ? step.status : row.status) as Output<'GetCommandInvocation'>['Status'],
     StatusDetails: row.steps.length > 1 ? step.statusDetails : row.statusDetails,
-    StandardOutputContent: cut(step.standardOutput, MAX_STDOUT_BYTES),
-    StandardErrorContent: cut(step.standardError || (known ? '' : row.trace), MAX_STDERR_BYTES),
+    StandardOutputContent: cut(stdout, MAX_STDOUT_BYTES),
+    StandardErrorContent: cut(stderr || (known ? '' : row.trace), MAX_STDERR_BYTES),
     ...addressesOf(context, row, known),
     CloudWatchOutputConfig: cloudWatchConfig(row.output),
   }

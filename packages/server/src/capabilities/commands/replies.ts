@@ -19,7 +19,7 @@ import { type Batch, batch } from '../../platform/batch.ts'
 import type { Host, NodeMessage, NodeMessageHandler } from '../../platform/capability.ts'
 import { acknowledge, withdraw } from '../messaging/index.ts'
 import { tellToCancel } from './reconcile.ts'
-import { isCommandId, meaningOf } from './rules.ts'
+import { isCommandId, meaningOf, stepMeaningOf } from './rules.ts'
 import * as store from './store.ts'
 import { COMMANDS_WAKE } from './wake.ts'
 
@@ -122,10 +122,10 @@ function foldSteps(reports: Report[]): store.ReportedStep[] {
       if (byStep.get(id)?.final) continue
       byStep.set(id, {
         ...key,
-        ...meaningOf(step.status),
+        ...stepMeaningOf(step.status),
         name: storable(name),
         action: storable(step.name),
-        code: step.code | 0,
+        code: step.status === 'NotStarted' ? -1 : step.code | 0,
         output: storable(step.output),
         standardOutput: storable(step.standardOutput),
         standardError: storable(step.standardError),

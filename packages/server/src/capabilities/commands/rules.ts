@@ -56,8 +56,13 @@ const MEANINGS: Record<ResultStatus, State> = {
   TimedOut: { status: 'TimedOut', statusDetails: 'ExecutionTimedOut', final: true },
 }
 
-/** What an agent's word for a document or a step means in the API. */
+/** What an agent's word for a document means in the API. It has the document, so even one that has not begun is in progress. */
 export const meaningOf = (status: ResultStatus): State => MEANINGS[status]
+
+const PENDING: State = { status: 'Pending', statusDetails: 'Pending', final: false }
+
+/** What an agent's word for a step means: one that has not begun waits for those before it. */
+export const stepMeaningOf = (status: ResultStatus): State => (status === 'NotStarted' ? PENDING : MEANINGS[status])
 
 /** How many invocations stand in each StatusDetails, and how many of them have not been put into a mailbox. */
 export interface Counts {
