@@ -614,11 +614,45 @@ describe('reading', () => {
     expect(await count(between)).toBe(2)
     expect(await count(between, { InstanceId: ids[0]! })).toBe(1)
     expect(await count(between, { CommandId: commands[0]! })).toBe(0)
-    const when = [{ key: 'InvokedAfter' as const, value: 'yesterday' }]
-    expect((await refusal(ssm.listCommandInvocations({ Filters: when }))).message).toContain('ISO 8601')
     const of = { InstanceId: ids[0]!, Filters: [{ key: 'Status' as const, value: 'Pending' }] }
     expect((await refusal(ssm.listCommands(of))).name).toBe('InvalidFilterKey')
     expect((await ssm.listCommands({ InstanceId: ids[0]! })).Commands).toHaveLength(5)
+  })
+
+  it('takes moments of ISO 8601 in any zone, and refuses others', async () => {
+    const { Commands = [] } = await ssm.listCommands({ CommandId: commands[2]! })
+    const moment = Commands[0]!.RequestedDateTime!.toISOString()
+    const since = (value: string) => ssm.listCommands({ Filters: [{ key: 'InvokedAfter', value }] })
+    const inZone = (hours: number, zone: string) =>
+      new Date(Date.parse(moment) + hours * 3_600_000).toISOString().replace('Z', zone)
+    for (const value of [moment, inZone(0, ''), inZone(2, '+02:00'), inZone(-7, '-0700')])
+      expect((await since(value)).Commands, value).toHaveLength(3)
+    expect((await since('2020-02-01')).Commands).toHaveLength(5)
+    for (const value of [
+      'yesterday',
+      'Nov 27 2026',
+      '2026-13-01',
+      '-000001-01-01T00:00:00Z',
+      '+275760-09-13T00:00:00Z',
+    ])
+      expect((await refusal(since(value))).message, value).toContain('ISO 8601')
+    const edge = await refusal(since('0001-01-01T00:00:00+14:00'))
+    expect(edge.name).toBe('ValidationException')
+  })
+
+  it('holds commands to each of several filters of one key', async () => {
+    const filters = (...pairs: [Key: 'InvokedAfter' | 'InvokedBefore' | 'Status' | 'DocumentName', string][]) =>
+      pairs.map(([key, value]) => ({ key, value }))
+    const { Commands = [] } = await ssm.listCommands({})
+    const [newest, , third] = Commands.map(({ RequestedDateTime }) => RequestedDateTime!.toISOString())
+    const after = filters(['InvokedAfter', newest!], ['InvokedAfter', third!])
+    expect((await ssm.listCommands({ Filters: after })).Commands).toHaveLength(1)
+    const before = filters(['InvokedBefore', third!], ['InvokedBefore', newest!])
+    expect((await ssm.listCommands({ Filters: before })).Commands).toHaveLength(2)
+    const names = filters(['DocumentName', 'AWS-RunPowerShellScript'], ['DocumentName', 'AWS-RunShellScript'])
+    expect((await ssm.listCommands({ Filters: names })).Commands).toEqual([])
+    const states = filters(['Status', 'Success'], ['Status', 'InProgress'])
+    expect((await ssm.listCommandInvocations({ Filters: states })).CommandInvocations).toEqual([])
   })
 
   it('turns pages that nothing new moves', async () => {

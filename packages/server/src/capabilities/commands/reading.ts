@@ -235,26 +235,39 @@ export async function getCommandInvocation(
 
 type ListInput = Pick<Input<'ListCommands'>, 'CommandId' | 'InstanceId' | 'Filters'>
 
+/** All filters must hold, also those of the same key. */
 async function readFilter(context: Context, input: ListInput, ofCommands: boolean): Promise<store.CommandFilter> {
-  const filter: store.CommandFilter = { commandId: input.CommandId, nodeId: input.InstanceId }
   if (input.CommandId && !(await store.readCommand(context.sql, context, input.CommandId)))
     throw new AwsError('InvalidCommandId')
-  for (const { key, value } of input.Filters ?? []) {
-    if (key === 'InvokedAfter') filter.invokedAfter = instant(value)
-    else if (key === 'InvokedBefore') filter.invokedBefore = instant(value)
-    else if (key === 'Status') filter.status = value
-    else if (key === 'DocumentName') filter.documentName = value
-    else if (key === 'ExecutionStage' && ofCommands && (value === 'Executing' || value === 'Complete'))
-      filter.executionStage = value
-    else throw new AwsError('InvalidFilterKey')
+  const valuesOf = (wanted: string) =>
+    (input.Filters ?? []).filter(({ key }) => key === wanted).map(({ value }) => value)
+  const known = ['InvokedAfter', 'InvokedBefore', 'Status', 'DocumentName', ...(ofCommands ? ['ExecutionStage'] : [])]
+  if (input.Filters?.some(({ key }) => !known.includes(key))) throw new AwsError('InvalidFilterKey')
+  const stages = valuesOf('ExecutionStage')
+  if (stages.some((stage) => stage !== 'Executing' && stage !== 'Complete')) throw new AwsError('InvalidFilterKey')
+  const statuses = valuesOf('Status')
+  if (ofCommands && input.InstanceId && statuses.includes('Pending')) throw new AwsError('InvalidFilterKey')
+  return {
+    commandId: input.CommandId,
+    nodeId: input.InstanceId,
+    invokedAfter: valuesOf('InvokedAfter').map(instant).sort(byTime).at(-1),
+    invokedBefore: valuesOf('InvokedBefore').map(instant).sort(byTime)[0],
+    statuses,
+    documentNames: valuesOf('DocumentName'),
+    stages,
   }
-  if (filter.nodeId && filter.status === 'Pending' && ofCommands) throw new AwsError('InvalidFilterKey')
-  return filter
 }
 
+const byTime = (a: Date, b: Date): number => a.getTime() - b.getTime()
+
+const ISO_8601 = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?$/
+
+/** A date, or a date and a time; UTC where no zone is named, wherever this runs. */
 function instant(text: string): Date {
-  const date = new Date(text)
-  if (Number.isNaN(date.getTime()))
+  const [isIso, time, , , zone] = ISO_8601.exec(text) ?? []
+  const date = new Date(time !== undefined && zone === undefined ? `${text}Z` : text)
+  // A zone may move the first and the last of the years that have four digits out of them.
+  if (isIso === undefined || !(date.getUTCFullYear() >= 1 && date.getUTCFullYear() <= 9999))
     throw validation(`The filter value ${text} is not a date and time in ISO 8601 form.`)
   return date
 }

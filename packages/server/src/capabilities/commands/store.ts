@@ -391,10 +391,11 @@ export interface CommandFilter {
   nodeId?: string
   invokedAfter?: Date
   invokedBefore?: Date
-  /** Matches Status or StatusDetails. */
-  status?: string
-  documentName?: string
-  executionStage?: 'Executing' | 'Complete'
+  /** Each is the Status or the StatusDetails. */
+  statuses?: string[]
+  documentNames?: string[]
+  /** Executing, Complete. */
+  stages?: string[]
 }
 
 export interface Position {
@@ -418,10 +419,10 @@ export async function listCommands(
       ${filter.nodeId ? sql`and exists (select 1 from command_invocations i where i.command_id = c.command_id and i.node_id = ${filter.nodeId})` : sql``}
       ${filter.invokedAfter ? sql`and c.requested_at >= ${filter.invokedAfter}` : sql``}
       ${filter.invokedBefore ? sql`and c.requested_at < ${filter.invokedBefore}` : sql``}
-      ${filter.status ? sql`and (c.status = ${filter.status} or c.status_details = ${filter.status})` : sql``}
-      ${filter.documentName ? sql`and c.document_name = ${filter.documentName}` : sql``}
-      ${filter.executionStage === 'Executing' ? sql`and c.completed_at is null` : sql``}
-      ${filter.executionStage === 'Complete' ? sql`and c.completed_at is not null` : sql``}
+      ${filter.statuses?.length ? sql`and array[c.status, c.status_details] @> ${filter.statuses}::text[]` : sql``}
+      ${filter.documentNames?.length ? sql`and c.document_name = all(${filter.documentNames}::text[])` : sql``}
+      ${filter.stages?.includes('Executing') ? sql`and c.completed_at is null` : sql``}
+      ${filter.stages?.includes('Complete') ? sql`and c.completed_at is not null` : sql``}
       ${after ? sql`and (c.requested_at, c.command_id) < (${after.requestedAt}::timestamptz, ${after.commandId}::uuid)` : sql``}
     order by c.requested_at desc, c.command_id desc limit ${limit}`
 }
@@ -472,8 +473,8 @@ export async function listInvocations(
       ${filter.nodeId ? sql`and i.node_id = ${filter.nodeId}` : sql``}
       ${filter.invokedAfter ? sql`and i.requested_at >= ${filter.invokedAfter}` : sql``}
       ${filter.invokedBefore ? sql`and i.requested_at < ${filter.invokedBefore}` : sql``}
-      ${filter.status ? sql`and (i.status = ${filter.status} or i.status_details = ${filter.status})` : sql``}
-      ${filter.documentName ? sql`and c.document_name = ${filter.documentName}` : sql``}
+      ${filter.statuses?.length ? sql`and array[i.status, i.status_details] @> ${filter.statuses}::text[]` : sql``}
+      ${filter.documentNames?.length ? sql`and c.document_name = all(${filter.documentNames}::text[])` : sql``}
       ${after ? sql`and (i.requested_at, i.command_id, i.node_id) < (${after.requestedAt}::timestamptz, ${after.commandId}::uuid, ${after.nodeId ?? ''})` : sql``}
     order by i.requested_at desc, i.command_id desc, i.node_id desc limit ${limit}`
 }
