@@ -36,6 +36,17 @@ async function send(ssm: SSM, nodeId: string, commands: string[]): Promise<strin
   return (await ssm.sendCommand(input)).Command?.CommandId ?? ''
 }
 
+/** The credentials of a new user who may do this one thing. */
+async function userWho(Action: string, account: TestAccount, admin: IAM, UserName: string): Promise<TestAccount> {
+  const Statement = [{ Effect: 'Allow', Action, Resource: '*' }]
+  const PolicyDocument = JSON.stringify({ Version: '2012-10-17', Statement })
+  await admin.createUser({ UserName })
+  await admin.putUserPolicy({ UserName, PolicyName: 'own', PolicyDocument })
+  const { AccessKey } = await admin.createAccessKey({ UserName })
+  const credentials = { accessKeyId: AccessKey!.AccessKeyId!, secretAccessKey: AccessKey!.SecretAccessKey! }
+  return { ...account, config: { ...account.config, credentials } }
+}
+
 describe('the whole output of a command', () => {
   it('comes from the agent while the command runs, uncut, and is kept', async () => {
     const account = await testbed.account()
@@ -118,20 +129,42 @@ describe('the whole output of a command', () => {
     await node.reply(job.JobId, 'Success', { 'aws:runShellScript': { stdout: 'for some eyes' } })
     testbed.clock.advance(5_000)
     const admin = new IAM(account.config)
-    const as = async (UserName: string, Action: string): Promise<TestAccount> => {
-      const Statement = [{ Effect: 'Allow', Action, Resource: '*' }]
-      const PolicyDocument = JSON.stringify({ Version: '2012-10-17', Statement })
-      await admin.createUser({ UserName })
-      await admin.putUserPolicy({ UserName, PolicyName: 'own', PolicyDocument })
-      const { AccessKey } = await admin.createAccessKey({ UserName })
-      const credentials = { accessKeyId: AccessKey!.AccessKeyId!, secretAccessKey: AccessKey!.SecretAccessKey! }
-      return { ...account, config: { ...account.config, credentials } }
-    }
-    const other = await as('other', 'ssm:ListCommandInvocations')
+    const other = await userWho('ssm:ListCommandInvocations', account, admin, 'other')
     await expect(read(other, commandId, node.nodeId)).rejects.toThrow('ssm:GetCommandInvocation')
-    expect((await read(await as('reader', 'ssm:GetCommandInvocation'), commandId, node.nodeId)).stdout).toBe(
-      'for some eyes',
-    )
+    const reader = await userWho('ssm:GetCommandInvocation', account, admin, 'reader')
+    expect((await read(reader, commandId, node.nodeId)).stdout).toBe('for some eyes')
+  })
+
+  it('is shown no longer than a minute to a user whose permission was taken while it was read', async () => {
+    const account = await testbed.account()
+    const ssm = clientOf(testbed, account)
+    const node = await simulatedNode(testbed, account)
+    await node.connect()
+    const commandId = await send(ssm, node.nodeId, ['true'])
+    const job = await node.nextJob()
+    node.acknowledge(job)
+    const admin = new IAM(account.config)
+    const reader = await userWho('ssm:GetCommandInvocation', account, admin, 'reader')
+    const chunk = (start: number, text: string) => {
+      const data = Buffer.from(text).toString('base64')
+      const fields = { jobId: job.JobId, step: 'aws:runShellScript', stream: 'stdout' as const, start, data }
+      node.send(OUTPUT_MESSAGE.output, buildOutputChunk(fields))
+    }
+    chunk(0, 'before')
+    const said: ServerEvent[] = []
+    for await (const event of events(source(reader, commandId, node.nodeId), 0)) {
+      said.push(event)
+      if (event.event !== 'output') continue
+      await admin.deleteUserPolicy({ UserName: 'reader', PolicyName: 'own' })
+      testbed.clock.advance(61_000)
+    }
+    expect(said.map(({ event }) => event)).toEqual(['status', 'output'])
+    const offset = Number(said.at(-1)!.id)
+    expect(offset).toBe('before'.length)
+    await expect(read(reader, commandId, node.nodeId, offset)).rejects.toThrow('ssm:GetCommandInvocation')
+    chunk(offset, ' and after')
+    await node.reply(job.JobId, 'Success', { 'aws:runShellScript': { stdout: 'before and after' } })
+    expect((await read(account, commandId, node.nodeId, offset)).stdout).toBe(' and after')
   })
 
   it('is not shown to another account', async () => {

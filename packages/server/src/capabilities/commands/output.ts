@@ -6,6 +6,8 @@
  *   event: status   data: {"Status", "StatusDetails"}                     at first and at each change
  *   event: output   data: {"Step", "Stream", "Start", "Data"}             Data in base 64; id: the offset to go on from
  *   event: end      data: {"Status", "StatusDetails"}                     nothing follows
+ *
+ * A stream that closes without `end` goes on at the last id: what a caller may see is asked again with each signature.
  */
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
@@ -29,6 +31,8 @@ const OUTPUT_WAKE = 'command-output'
 /** A reader looks at least this often, and writes a comment when it has seen nothing for the second time. */
 const LOOK_MS = 2_500
 const QUIET_MS = 15_000
+/** A stream closes after this long, so that a key that was deleted or a permission that was taken reads no further. */
+const MAX_STREAM_MS = 60_000
 /** Chunks that one statement reads: at most a megabyte. */
 const CHUNKS_AT_ONCE = 16
 /** A step that has ended without any output here is shown with what was reported of it, after this long. */
@@ -106,11 +110,12 @@ async function stream(
   let position = offset
   let shown = ''
   let saidAt = context.now().getTime()
+  const until = saidAt + MAX_STREAM_MS
   const say = async (text: string) => {
     saidAt = context.now().getTime()
     if (!response.write(text) && !signal.aborted) await once(response, 'drain', { signal }).catch(() => {})
   }
-  while (!signal.aborted) {
+  while (!signal.aborted && context.now().getTime() < until) {
     const changed = nextChange(host, key, signal)
     try {
       // The state first: so no output that came before the end is missed.
