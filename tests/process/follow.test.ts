@@ -2,7 +2,9 @@
 import { once } from 'node:events'
 import { CancelCommandCommand, SendCommandCommand } from '@aws-sdk/client-ssm'
 import { eventually, startTestbed, type TestAccount } from '@musterbook/testbed'
+import { buildOutputChunk, OUTPUT_MESSAGE } from '@musterbook/wire'
 import { afterAll, describe, expect, it } from 'vitest'
+import { simulatedNode } from '../contract/simulated-node.ts'
 import { run } from './musterbook-process.ts'
 
 const testbed = await startTestbed()
@@ -40,6 +42,31 @@ describe('musterbook follow', { timeout: 120_000 }, () => {
     await using again = follow(account, id)
     expect(await again.ended).toBe(1)
     expect(again.out().split('\n').toSorted()).toEqual(first.out().split('\n').toSorted())
+  })
+
+  it('shows the nodes that run, of many more that wait for their turn', async () => {
+    const account = await testbed.account()
+    const tags = { fleet: 'large' }
+    const nodes = await Promise.all(Array.from({ length: 70 }, () => simulatedNode(testbed, account, { tags })))
+    // Commands are released in the order of the ids, and listed in the opposite one.
+    const first = nodes.toSorted((a, b) => (a.nodeId < b.nodeId ? -1 : 1))[0]!
+    await first.connect()
+    const Targets = [{ Key: 'tag:fleet', Values: ['large'] }]
+    const input = { DocumentName: 'AWS-RunShellScript', Targets, MaxConcurrency: '1', Parameters: { commands: ['x'] } }
+    const { Command } = await account.ssm.send(new SendCommandCommand(input))
+    const CommandId = Command!.CommandId!
+    await using following = follow(account, CommandId)
+    const job = await first.nextJob()
+    first.acknowledge(job)
+    const data = Buffer.from('one of many\n').toString('base64')
+    const chunk = { jobId: job.JobId, step: 'aws:runShellScript', stream: 'stdout' as const, start: 0, data }
+    first.send(OUTPUT_MESSAGE.output, buildOutputChunk(chunk))
+    await eventually('its line is shown', () => following.out().includes(`${first.nodeId} | one of many\n`))
+    await account.ssm.send(new CancelCommandCommand({ CommandId }))
+    first.acknowledge(await first.nextJob())
+    await first.reply(job.JobId, 'Success', { 'aws:runShellScript': { stdout: 'one of many\n' } })
+    expect(await following.ended, following.err()).toBe(1)
+    expect(following.err()).toContain('70 of 70 done: 69 Cancelled, 1 Success\n')
   })
 
   it('goes when it is interrupted or nobody reads it, and the command goes on', async () => {

@@ -17,9 +17,12 @@ const FOLLOW_HELP = `musterbook follow <command-id>
 AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN) stand in for what is not given, and then the file env of the data folder.
 `
 
-/** Streams that are open at a time; the others wait their turn and miss nothing. */
+/** Streams that are open at a time; nodes that have begun come before those that wait, and none misses anything. */
 const STREAMS = 64
 const AGAIN_MS = 1_000
+/** Who waits is looked at again after this long, and at the earliest after so many times what the last look took. */
+const LOOK_MS = 2_000
+const LOOK_SHARE = 10
 /** Attempts to open a stream that has not brought anything since. */
 const ATTEMPTS = 30
 /** What shells expect of a program that Ctrl-C has ended. */
@@ -77,7 +80,8 @@ async function follow(access: Access, CommandId: string, signal: AbortSignal): P
       throw new ConfigError(`there is no command ${CommandId} in ${region}, or it is kept no longer`)
     },
   )
-  const invocations = await listAll<Invocation>(ask, 'ListCommandInvocations', 'CommandInvocations', { CommandId })
+  const list = () => listAll<Invocation>(ask, 'ListCommandInvocations', 'CommandInvocations', { CommandId })
+  const invocations = await list()
   if (invocations.length === 0)
     throw new ConfigError(`the command went to no node: ${Commands?.[0]?.StatusDetails ?? ''}`)
   const names = await nodeNames(ask, invocations)
@@ -89,21 +93,80 @@ async function follow(access: Access, CommandId: string, signal: AbortSignal): P
     states,
     process.stdout.isTTY && process.stdout.hasColors(),
   )
-  await inParallel([...states.keys()], STREAMS, async (nodeId) => {
-    const path = `/v1/commands/${CommandId}/invocations/${nodeId}/output`
-    await followNode(
-      { endpoint, region, credentials, path },
+  const read = (nodeId: string) =>
+    followNode(
+      { endpoint, region, credentials, path: `/v1/commands/${CommandId}/invocations/${nodeId}/output` },
       {
         line: (stream, text) => shown.line(nodeId, stream, text),
         state: (statusDetails) => shown.state(nodeId, statusDetails),
       },
       signal,
     )
-  })
+  await followInTurn(invocations, list, read, shown.state, signal)
   shown.end()
   const ends = [...states.values()]
   return ends.every((state) => state === 'Success' || (signal.aborted && OPEN.has(state))) ? 0 : 1
 }
+
+/** What has not reached its node yet, and what is written there cannot come before it has. */
+const WAITS = new Set(['Pending', 'Delayed'])
+
+/**
+ * Follows every node to its end. Where there are more nodes than streams, those that wait for MaxConcurrency to let them are
+ * listed again from time to time and followed once they have begun: streams to them would show nothing while others write.
+ */
+async function followInTurn(
+  invocations: Invocation[],
+  list: () => Promise<Invocation[]>,
+  read: (nodeId: string) => Promise<void>,
+  say: (nodeId: string, statusDetails: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const waits = ({ StatusDetails }: Invocation) => invocations.length > STREAMS && WAITS.has(StatusDetails)
+  const waiting = new Set(invocations.filter(waits).map(({ InstanceId }) => InstanceId))
+  const ready = invocations.map(({ InstanceId }) => InstanceId).filter((nodeId) => !waiting.has(nodeId))
+  const open = new Set<Promise<void>>()
+  const errors: unknown[] = []
+  const start = (nodeId: string) => {
+    const reading: Promise<void> = read(nodeId)
+      .catch((error: unknown) => void errors.push(error))
+      .finally(() => open.delete(reading))
+    open.add(reading)
+  }
+  let isTime = false
+  const later = async (ms: number) => {
+    await pause(ms, undefined, { signal }).catch(() => {})
+    isTime = true
+  }
+  let failures = 0
+  let look = later(LOOK_MS)
+  while (!signal.aborted && (ready.length > 0 || waiting.size > 0 || open.size > 0)) {
+    while (open.size < STREAMS && ready.length > 0) start(ready.shift()!)
+    await Promise.race(waiting.size > 0 ? [...open, look] : open)
+    if (errors.length > 0) throw errors[0]
+    if (!isTime || waiting.size === 0 || signal.aborted) continue
+    isTime = false
+    const began = Date.now()
+    try {
+      for (const { InstanceId, StatusDetails } of await list()) {
+        if (!waiting.has(InstanceId)) continue
+        say(InstanceId, StatusDetails)
+        if (WAITS.has(StatusDetails)) continue
+        waiting.delete(InstanceId)
+        ready.push(InstanceId)
+      }
+      failures = 0
+    } catch (error) {
+      if (++failures >= ATTEMPTS || isFinal(error)) throw error
+    }
+    look = later(Math.max(LOOK_MS, (Date.now() - began) * LOOK_SHARE))
+  }
+  await Promise.all(open)
+}
+
+/** A refusal stays one; a server that is away or asks for patience does not. */
+const isFinal = (error: unknown): boolean =>
+  error instanceof Error && error.message.includes('was refused') && !error.message.includes('ThrottlingException')
 
 interface Reader {
   line(stream: string, text: string): void
@@ -130,7 +193,7 @@ async function followNode(source: EventSource, reader: Reader, signal: AbortSign
       }
     } catch (error) {
       if (signal.aborted) return
-      if (failures >= ATTEMPTS || (error instanceof Error && error.message.includes('was refused'))) throw error
+      if (failures >= ATTEMPTS || isFinal(error)) throw error
     }
     await pause(AGAIN_MS, undefined, { signal }).catch(() => {})
   }
@@ -198,12 +261,4 @@ async function nodeNames(ask: Ask, invocations: Invocation[]): Promise<Map<strin
       names: [InstanceName, owners.get(InstanceId)],
     })),
   )
-}
-
-async function inParallel<Item>(items: Item[], width: number, act: (item: Item) => Promise<void>): Promise<void> {
-  const queue = items.values()
-  const workers = Array.from({ length: Math.min(width, items.length) }, async () => {
-    for (const item of queue) await act(item)
-  })
-  await Promise.all(workers)
 }
