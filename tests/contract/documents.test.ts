@@ -261,6 +261,7 @@ describe('versions of a document', () => {
     expect(await content({ VersionName: 'two', DocumentVersion: '2' })).toBe(command('2'))
     for (const choice of [
       { DocumentVersion: '4' },
+      { DocumentVersion: '2147483648' },
       { VersionName: 'three' },
       { VersionName: 'two', DocumentVersion: '1' },
     ])

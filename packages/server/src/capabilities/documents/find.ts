@@ -157,8 +157,12 @@ function parseName(reference: string): ReturnType<typeof parseReference> {
   }
 }
 
+/** The greatest number that the column holds; no document comes near. */
+const MAX_VERSION = 2 ** 31 - 1
+
 function which(selector: string | undefined, versionName: string | undefined): store.Which {
   const version = inAwsTerms(() => parseVersion(selector))
+  if (typeof version === 'number' && version > MAX_VERSION) throw noSuchVersion()
   if (versionName === undefined) return typeof version === 'number' ? { version } : version
   return typeof version === 'number' ? { version, versionName } : { versionName }
 }
