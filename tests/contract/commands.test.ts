@@ -128,6 +128,13 @@ describe('SendCommand', () => {
     expect((await refusal(ssm.sendCommand({ ...shell, InstanceIds: ids }))).name).toBe('InvalidInstanceId')
   })
 
+  it('looks at the nodes before it looks at where the output goes', async () => {
+    const { ssm } = await given(0)
+    const InstanceIds = ['mi-0123456789abcdef0']
+    const more = { OutputS3BucketName: '...', NotificationConfig: { NotificationArn: 'nowhere' } }
+    expect((await refusal(ssm.sendCommand({ ...shell, InstanceIds, ...more }))).name).toBe('InvalidInstanceId')
+  })
+
   it('refuses the same id twice', async () => {
     const { ssm, ids } = await given(1, { connect: false })
     const refused = await refusal(ssm.sendCommand({ ...shell, InstanceIds: [...ids, ...ids] }))

@@ -37,8 +37,8 @@ export async function sendCommand(context: Context, input: Request): Promise<Out
   const found = await findCommandDocument(context, input)
   const parameters = input.Parameters ?? {}
   const values = checkedParameters(found, parameters)
-  checkResults(context, input)
   const nodes = await chooseNodes(context, input, found)
+  checkResults(context, input)
   const denied = input.Targets?.length ? await deniedNodes(context, nodes.map(idOf)) : new Set<string>()
   const now = context.now()
   const timeoutSeconds = input.TimeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS
@@ -130,17 +130,10 @@ function checkHash({ name, hash }: FoundDocument, { DocumentHash: given, Documen
 const SNS_TOPIC = /^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w.-]{1,256}$/
 
 /**
- * What is asked for beside the command itself is either carried out or refused here: InvalidOutputFolder,
- * InvalidNotificationConfig, InvalidRole, InvalidParameters. Nothing is taken and then not done.
+ * What is asked for beside the command itself is either carried out or refused here, in AWS's order:
+ * InvalidNotificationConfig, InvalidRole, InvalidOutputFolder, InvalidParameters. Nothing is taken and then not done.
  */
 function checkResults({ choices }: Context, input: Request): void {
-  if (input.OutputS3BucketName !== undefined && (!choices.commandOutput || !isPlace(input)))
-    throw new AwsError('InvalidOutputFolder')
-  if (input.CloudWatchOutputConfig?.CloudWatchOutputEnabled)
-    throw new AwsError(
-      'InvalidParameters',
-      'CloudWatchOutputEnabled: there is no CloudWatch Logs here to write to. The whole output is kept with the command; OutputS3BucketName has it written to a bucket.',
-    )
   const { NotificationConfig: notification, AlarmConfiguration: alarms } = input
   if (notification?.NotificationArn !== undefined) {
     if (!SNS_TOPIC.test(notification.NotificationArn))
@@ -153,6 +146,13 @@ function checkResults({ choices }: Context, input: Request): void {
     if (!input.ServiceRoleArn) throw new AwsError('InvalidRole', 'NotificationConfig needs a ServiceRoleArn.')
   } else if (notification?.NotificationEvents?.length)
     throw new AwsError('InvalidNotificationConfig', 'NotificationEvents need a NotificationArn.')
+  if (input.OutputS3BucketName !== undefined && (!choices.commandOutput || !isPlace(input)))
+    throw new AwsError('InvalidOutputFolder')
+  if (input.CloudWatchOutputConfig?.CloudWatchOutputEnabled)
+    throw new AwsError(
+      'InvalidParameters',
+      'CloudWatchOutputEnabled: there is no CloudWatch Logs here to write to. The whole output is kept with the command; OutputS3BucketName has it written to a bucket.',
+    )
   // AWS stops the command when the alarm's state cannot be learnt, unless that is to be ignored.
   if (alarms && !alarms.IgnorePollAlarmFailure)
     throw new AwsError(
