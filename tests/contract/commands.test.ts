@@ -178,6 +178,19 @@ describe('targets', () => {
     expect(CommandInvocations?.map(({ InstanceId }) => InstanceId).sort()).toEqual([both.nodeId, other.nodeId].sort())
   })
 
+  it('are read in any case of letters, up to the key of the tag', async () => {
+    const account = await testbed.account()
+    const ssm = clientOf(testbed, account)
+    const node = await simulatedNode(testbed, account, { tags: { Env: 'a' } })
+    const count = async (Key: string, ...Values: string[]) =>
+      (await ssm.sendCommand({ ...shell, Targets: [{ Key, Values }] })).Command?.TargetCount
+    for (const key of ['InstanceIds', 'instanceids']) expect(await count(key, node.nodeId), key).toBe(1)
+    for (const key of ['tag:Env', 'Tag:Env']) expect(await count(key, 'a'), key).toBe(1)
+    for (const key of ['tag-key', 'Tag-Key']) expect(await count(key, 'Env'), key).toBe(1)
+    expect(await count('tag:env', 'a')).toBe(0)
+    expect(await count('tag:Env', 'A')).toBe(0)
+  })
+
   it('that nobody meets end the command as NoInstancesInTag', async () => {
     const { ssm } = await given(0)
     const CommandId = await sent(ssm, { ...shell, Targets: [{ Key: 'tag:Env', Values: ['nowhere'] }] })

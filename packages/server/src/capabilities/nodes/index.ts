@@ -200,10 +200,12 @@ export async function resolveTargets(
   return findNodes(context, [...(matching ?? [])])
 }
 
+/** The case of letters counts in the key of a tag only. */
 async function matchTarget(context: Context, key: string, values: string[]): Promise<string[]> {
-  if (key.toLowerCase() === 'instanceids') return values
-  if (key.startsWith('tag:')) return taggedNodes(context, tagFilter(key, values))
-  if (key === 'tag-key') return taggedNodes(context, ...values.map((name) => ({ key: name })))
+  const kind = key.toLowerCase()
+  if (kind === 'instanceids') return values
+  if (kind.startsWith('tag:')) return taggedNodes(context, tagFilter(key, values))
+  if (kind === 'tag-key') return taggedNodes(context, ...values.map((name) => ({ key: name })))
   throw new AwsError(
     'InvalidParameters',
     `The target key ${key} is not supported: use InstanceIds, tag:<key> or tag-key.`,
