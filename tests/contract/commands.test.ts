@@ -306,8 +306,12 @@ describe('a command', () => {
     const CommandId = await sent(ssm, { ...shell, InstanceIds: ids })
     const job = await nodes[0]!.nextJob()
     const report = { stdout: 'o'.repeat(30_000), stderr: 'e'.repeat(20_000) }
-    await nodes[0]!.reply(job.JobId, 'Success', { [STEP]: report })
+    await nodes[0]!.reply(job.JobId, 'Success', { [STEP]: report }, { trace: 't'.repeat(3_000) })
     await ended(ssm, CommandId, 'Success')
+    const { CommandPlugins, TraceOutput } = (await invocation(ssm, CommandId))!
+    expect(CommandPlugins?.[0]?.Output?.length).toBeLessThanOrEqual(2_500)
+    expect(CommandPlugins?.[0]?.Output).toMatch(/^o+\n---Output truncated---\n-+ERROR-+\ne+\n---Error truncated----$/)
+    expect(TraceOutput).toMatch(/^t{2480}--output truncated--$/)
     const shown = await ssm.getCommandInvocation({ CommandId, InstanceId: ids[0]! })
     expect(shown.StandardOutputContent).toHaveLength(24_000)
     expect(shown.StandardOutputContent).toMatch(/o--output truncated--$/)

@@ -128,7 +128,7 @@ function describeInvocation(
     RequestedDateTime: row.requestedAt,
     Status: row.status as Invocation['Status'],
     StatusDetails: row.statusDetails,
-    TraceOutput: row.trace || undefined,
+    TraceOutput: (fits(row.trace) ? row.trace : cut(row.trace, MAX_COMBINED_BYTES)) || undefined,
     ...addressesOf(context, row, only),
     CommandPlugins: own ? pluginsOf(context, row, own) : [],
     ServiceRole: row.output.ServiceRole ?? '',
@@ -149,13 +149,19 @@ function pluginsOf(context: Context, row: store.InvocationRow, steps: store.Step
     ResponseCode: step.code,
     ResponseStartDateTime: dateOf(step.startedAt),
     ResponseFinishDateTime: dateOf(step.endedAt),
-    Output: step.output || combinedOutput(step.standardOutput, step.standardError, MAX_COMBINED_BYTES),
+    Output:
+      step.output !== '' && fits(step.output)
+        ? step.output
+        : combinedOutput(step.standardOutput || step.output, step.standardError, MAX_COMBINED_BYTES),
     ...addressesOf(context, row, step),
     OutputS3Region: row.output.OutputS3Region ?? context.region,
     OutputS3BucketName: row.output.OutputS3BucketName ?? '',
     OutputS3KeyPrefix: row.output.OutputS3KeyPrefix ?? '',
   }))
 }
+
+/** Agents shorten these texts themselves; one that has not is not believed. */
+const fits = (text: string): boolean => Buffer.byteLength(text) <= MAX_COMBINED_BYTES
 
 const OPEN = new Set(['Pending', 'InProgress', 'Delayed', 'Cancelling'])
 
