@@ -151,14 +151,32 @@ describe('constraints', () => {
   })
 
   it('wait for the node when the value is kept in Parameter Store', () => {
-    const definition = { type: 'String', allowedPattern: '^[a-z]+$', allowedValues: ['abc'] }
+    const definition = { type: 'String', allowedPattern: '[a-z]+', maxChars: 3 }
     expect(resolve(definition, '{{ssm:/app/name}}')).toBe('{{ssm:/app/name}}')
     const document = documentWith({ p: definition })
-    expect(() => checkOnNode(document, new Map([['p', 'abc']]), 'by-server')).not.toThrow()
-    expect(refusal(() => checkOnNode(document, new Map([['p', '123']]), 'by-server')).code).toBe('InvalidParameters')
-    expect(() => checkOnNode(document, new Map([['p', 'xyz']]), 'by-server')).not.toThrow()
-    expect(refusal(() => checkOnNode(document, new Map([['p', 'xyz']]), 'by-run-document')).code).toBe(
-      'InvalidParameters',
-    )
+    const check = (value: string, given: string, opened: 'by-server' | 'by-run-document' = 'by-server') =>
+      checkOnNode(document, new Map([['p', value]]), new Map([['p', given]]), opened)
+    expect(() => check('abc', '{{ssm:/app/name}}')).not.toThrow()
+    for (const value of ['123', 'a b', 'abcd'])
+      expect(refusal(() => check(value, '{{ssm:/app/name}}')).code, value).toBe('InvalidParameters')
+    // What the server has seen is searched, as the official agent does it.
+    expect(() => check('a b!', 'a b!')).not.toThrow()
+    expect(refusal(() => check('123', '123')).code).toBe('InvalidParameters')
+    expect(refusal(() => check('a b!', 'a b!', 'by-run-document')).code).toBe('InvalidParameters')
+  })
+
+  it('are not got around by a value of a list that hides behind one of Parameter Store', () => {
+    const definition = { type: 'String', allowedValues: ['start', 'stop'] }
+    for (const value of ['{{ssm:/any}}', 'start; reboot {{ ssm:/any }}', '{{ssm-secure:/any}}'])
+      expect(refused(definition, value).code, value).toBe('InvalidParameters')
+    const list = { type: 'StringList', allowedValues: ['a', 'b'] }
+    expect(refused(list, 'a', '{{ssm:/any}}').code).toBe('InvalidParameters')
+  })
+
+  it('leave the author of a document what its default fetches', () => {
+    const definition = { type: 'String', default: '{{ssm:/app/name}}', maxChars: 3 }
+    const given = new Map([['p', '{{ssm:/app/name}}']])
+    const fetched = new Map([['p', 'longer than three']])
+    expect(() => checkOnNode(documentWith({ p: definition }), fetched, given, 'by-server')).not.toThrow()
   })
 })

@@ -1,7 +1,8 @@
 /**
  * Parameter values: checked as SendCommand and StartSession check them, before any invocation exists, and turned into
  * what a command's payload carries: strings, lists of strings, numbers, booleans, objects.
- * A value with `{{ ssm:… }}` is only known on the node, so its content is checked there (checkOnNode).
+ * A value with `{{ ssm:… }}` is only known on the node, so its content is checked there (checkOnNode); what stands around
+ * the token is known here, and where a value must be one of a list it may not hide behind one.
  */
 import type { ParameterDefinition, SsmDocument } from './document.ts'
 import { DocumentError } from './error.ts'
@@ -58,8 +59,9 @@ export function resolveParameters(
 /** One value from the list of strings that requests carry. */
 function readValue(name: string, definition: ParameterDefinition, list: readonly string[]): Json {
   const value = typedValue(name, definition, list)
+  checkAllowed(name, definition, value)
   if (!list.some(hasSsmToken)) {
-    checkConstraints(name, definition, value)
+    checkBounds(name, definition, value)
     checkPattern(name, definition, value, (pattern, text) => pattern.matches(text))
   }
   return value
@@ -106,15 +108,16 @@ function parseJson(text: string): Json | undefined {
   }
 }
 
-function checkConstraints(name: string, definition: ParameterDefinition, value: Json): void {
-  const { allowedValues, minChars, maxChars, minItems, maxItems } = definition
+function checkAllowed(name: string, { allowedValues }: ParameterDefinition, value: Json): void {
+  if (!allowedValues || allowedValues.length === 0) return
+  const allowed = new Set(allowedValues.map(asText))
+  if ((Array.isArray(value) ? value : [value]).every((part) => allowed.has(asText(part)))) return
+  throw invalid(`Parameter "${name}" must be one of [${[...allowed].join(', ')}].`)
+}
+
+function checkBounds(name: string, definition: ParameterDefinition, value: Json): void {
+  const { minChars, maxChars, minItems, maxItems } = definition
   const parts = Array.isArray(value) ? value : [value]
-  if (allowedValues && allowedValues.length > 0) {
-    const allowed = new Set(allowedValues.map(asText))
-    if (!parts.every((part) => allowed.has(asText(part)))) {
-      throw invalid(`Parameter "${name}" must be one of [${[...allowed].join(', ')}].`)
-    }
-  }
   if (typeof value === 'number' || typeof value === 'boolean') return
   for (const part of parts) {
     const { length } = [...asText(part)]
@@ -145,18 +148,27 @@ function checkPattern(
 }
 
 /**
- * The check an agent makes once `{{ ssm:… }}` in the values is known: the pattern always, as a search, and everything
- * else for a document that aws:runDocument has opened, whose parameters no server has seen. InvalidParameters.
+ * The check an agent makes once `{{ ssm:… }}` in the values is known, `given` being what they were before. The pattern is
+ * checked always, as a search; a value that the server could not know is held to everything, as the server would have, and so
+ * is a document that aws:runDocument has opened, whose parameters no server has seen. InvalidParameters.
  */
 export function checkOnNode(
   document: SsmDocument,
   values: ParameterValues,
+  given: ParameterValues,
   opened: 'by-server' | 'by-run-document',
 ): void {
   for (const [name, definition] of document.parameters) {
     const value = values.get(name)
     if (value === undefined) continue
-    if (opened === 'by-run-document') checkConstraints(name, definition, value)
-    checkPattern(name, definition, value, (pattern, text) => pattern.finds(text))
+    const isFetched = !isSame(value, given.get(name)) && !isSame(given.get(name), definition.default)
+    if (isFetched || opened === 'by-run-document') {
+      checkAllowed(name, definition, value)
+      checkBounds(name, definition, value)
+    }
+    checkPattern(name, definition, value, (pattern, text) => (isFetched ? pattern.matches(text) : pattern.finds(text)))
   }
 }
+
+const isSame = (one: Json | undefined, other: Json | undefined): boolean =>
+  one === other || (one !== undefined && other !== undefined && asText(one) === asText(other))

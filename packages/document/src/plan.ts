@@ -66,7 +66,7 @@ export function planDocument(
   const values = allValues(document, parameters)
   const stored = options.stored ?? new Map()
   const resolved: ParameterValues = new Map([...values].map(([name, value]) => [name, putStored(value, stored)]))
-  checkOnNode(document, resolved, options.opened ?? 'by-server')
+  checkOnNode(document, resolved, values, options.opened ?? 'by-server')
 
   const ready = (body: Json, hidden?: ReadonlySet<string>) =>
     putStored(substitute(body, without(values, hidden)), stored)
@@ -110,7 +110,8 @@ export function planSession(
   stored: StoredValues = new Map(),
 ): Pick<SessionDocument, 'sessionType' | 'inputs' | 'properties'> {
   const values = allValues(document, parameters)
-  checkOnNode(document, new Map([...values].map(([name, value]) => [name, putStored(value, stored)])), 'by-server')
+  const resolved: ParameterValues = new Map([...values].map(([name, value]) => [name, putStored(value, stored)]))
+  checkOnNode(document, resolved, values, 'by-server')
   const ready = (body: JsonObject) => {
     const data = putStored(substitute(body, values), stored)
     return isObject(data) ? data : {}
