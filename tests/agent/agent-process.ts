@@ -47,7 +47,13 @@ export function newDataFolder(): string {
   return mkdtempSync(join(tmpdir(), 'musterbook-node-'))
 }
 
-export function startAgent(peer: Peer, dataFolder: string, more: Partial<AgentSettings> = {}): AgentProcess {
+/** `preload`: a file that Node.js runs in the agent's process before the agent. */
+export function startAgent(
+  peer: Peer,
+  dataFolder: string,
+  more: Partial<AgentSettings> = {},
+  preload?: string,
+): AgentProcess {
   const settings: AgentSettings = {
     endpoint: peer.endpoint,
     region: REGION,
@@ -60,7 +66,8 @@ export function startAgent(peer: Peer, dataFolder: string, more: Partial<AgentSe
   const file = join(mkdtempSync(join(tmpdir(), 'musterbook-settings-')), 'settings.json')
   writeFileSync(file, JSON.stringify(settings))
   const stdin = more.watchStdin ? 'pipe' : 'ignore'
-  const child = spawn(process.execPath, [agentBundle(), 'run', file], { stdio: [stdin, 'ignore', 'pipe'] })
+  const before = preload === undefined ? [] : ['--require', preload]
+  const child = spawn(process.execPath, [...before, agentBundle(), 'run', file], { stdio: [stdin, 'ignore', 'pipe'] })
   return handle(child, dataFolder)
 }
 

@@ -3,7 +3,6 @@
 // peer sends, a frame that is no AgentMessage is noted and dropped. Called by main.ts; jobs are the business of mail.ts.
 
 import { randomUUID } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type AgentMessage,
   buildCreateChannelRequest,
@@ -15,6 +14,7 @@ import {
 } from '@musterbook/wire'
 import type { RawData, WebSocket } from 'ws'
 import { type Log, reason } from './log.ts'
+import { pause } from './pause.ts'
 import { AGENT_VERSION } from './platform.ts'
 import { sha256, signedHeaders, type Transport } from './transport.ts'
 
@@ -87,9 +87,9 @@ export function createControlChannel(options: ControlChannelOptions): ControlCha
           if (error instanceof ChannelRefused && (error.status === 401 || error.status === 403)) options.refused()
           log.warn('control channel not open', { reason: reason(error), failures })
         }
-        const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures) * (0.5 + Math.random() / 2)
+        const millis = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures) * (0.5 + Math.random() / 2)
         failures = Math.min(failures + 1, 16)
-        await sleep(pause, undefined, { signal }).catch(() => {})
+        await pause(millis, signal)
       }
     },
   }

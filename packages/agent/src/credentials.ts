@@ -3,13 +3,13 @@
 
 import { createPrivateKey } from 'node:crypto'
 import { rm } from 'node:fs/promises'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { SigningCredentials } from '@musterbook/wire'
 import { ApiError } from './api.ts'
 import type { DataFolder } from './data-folder.ts'
 import { readJson, writeDurably } from './durable-files.ts'
 import { adoptNextIdentity, type Identity, newKeyPair, publicKeyText, readIdentity } from './identity.ts'
 import { type Log, reason } from './log.ts'
+import { pause } from './pause.ts'
 import { type RoleToken, requestRoleToken, updatePublicKey } from './role-token.ts'
 import type { Transport } from './transport.ts'
 
@@ -98,19 +98,19 @@ export function createRoleCredentials(
   async function run(signal: AbortSignal): Promise<void> {
     let failures = 0
     while (!signal.aborted) {
-      let pause: number
+      let millis: number
       try {
         await renew(signal)
         failures = 0
-        pause = Math.max(SHORTEST_LIFE, ((token?.expires ?? 0) - Date.now()) / 2)
+        millis = Math.max(SHORTEST_LIFE, ((token?.expires ?? 0) - Date.now()) / 2)
       } catch (error) {
         if (signal.aborted) return
         log.error(explained(error), { instanceId: identity.instanceId })
-        pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures) * (0.5 + Math.random() / 2)
+        millis = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures) * (0.5 + Math.random() / 2)
         failures += 1
       }
       nudge = new AbortController()
-      await sleep(pause, undefined, { signal: AbortSignal.any([signal, nudge.signal]), ref: true }).catch(() => {})
+      await pause(millis, signal, nudge.signal)
     }
   }
 

@@ -1,9 +1,9 @@
 // UpdateInstanceInformation: at start, when the control channel opens, and every five minutes. It alone makes a node
 // Online; it goes on when the control channel is down. Called by main.ts.
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type Answer, ApiError } from './api.ts'
 import { type Log, reason } from './log.ts'
+import { pause } from './pause.ts'
 import { AGENT_NAME, AGENT_VERSION, readPlatform } from './platform.ts'
 
 export interface Health {
@@ -46,16 +46,16 @@ export function createHealth(options: HealthOptions): Health {
       while (!signal.aborted) {
         nudge = new AbortController()
         // Up to a tenth shorter, so that nodes that started together drift apart.
-        let pause = everySeconds * 1000 * (0.9 + Math.random() / 10)
+        let millis = everySeconds * 1000 * (0.9 + Math.random() / 10)
         try {
           await report(signal)
         } catch (error) {
           if (signal.aborted) return
           log.warn('health not reported', { reason: reason(error) })
           if (error instanceof ApiError && error.status < 500) refused()
-          pause = Math.min(pause, PAUSE_AFTER_FAILURE * (0.5 + Math.random() / 2))
+          millis = Math.min(millis, PAUSE_AFTER_FAILURE * (0.5 + Math.random() / 2))
         }
-        await sleep(pause, undefined, { signal: AbortSignal.any([signal, nudge.signal]) }).catch(() => {})
+        await pause(millis, signal, nudge.signal)
       }
     },
   }

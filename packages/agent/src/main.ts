@@ -53,7 +53,8 @@ export async function runAgent(given: AgentSettings, signal: AbortSignal): Promi
   const folder = dataFolderOf(settings.dataFolder)
   await makeDataFolder(folder)
   const stop = new AbortController()
-  const all = AbortSignal.any([signal, stop.signal])
+  signal.addEventListener('abort', () => stop.abort(), { once: true })
+  if (signal.aborted) stop.abort()
   const unwatch = watchParent(settings, () => {
     if (!stop.signal.aborted) log.info('parent gone')
     stop.abort()
@@ -63,7 +64,7 @@ export async function runAgent(given: AgentSettings, signal: AbortSignal): Promi
   try {
     const identity = await registered(settings, folder, transport, log)
     await writeConnection(folder, settings, identity)
-    await work(settings, folder, transport, identity, log, all)
+    await work(settings, folder, transport, identity, log, stop.signal)
     log.info('agent stopped', { instanceId: identity.instanceId })
   } finally {
     unwatch()

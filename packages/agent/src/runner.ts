@@ -22,6 +22,7 @@ import {
   runnerOf,
 } from './orchestration.ts'
 import { type Outbox, replyId } from './outbox.ts'
+import { pause } from './pause.ts'
 import { bootId, signalProcess } from './process-table.ts'
 import { documentReply, finalReply, stepReply } from './reply-payload.ts'
 import type { Settings } from './settings.ts'
@@ -140,7 +141,7 @@ export async function createRunner(
       log.warn('restarting this machine', { commandId: job.commandId })
       const failure = await requestReboot(settings.rebootCommand)
       if (failure !== undefined) return failure
-      await aborted(signal, REBOOT_PATIENCE)
+      await pause(REBOOT_PATIENCE, signal)
       return signal.aborted ? undefined : 'this machine did not restart within 15 minutes'
     } finally {
       rebooting = false
@@ -212,17 +213,4 @@ async function readMark(path: string): Promise<string | undefined> {
     if (isMissing(error)) return undefined
     throw error
   }
-}
-
-function aborted(signal: AbortSignal, millis: number): Promise<void> {
-  return new Promise((resolve) => {
-    const finish = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', finish)
-      resolve()
-    }
-    const timer = setTimeout(finish, millis)
-    signal.addEventListener('abort', finish, { once: true })
-    if (signal.aborted) finish()
-  })
 }
