@@ -1,5 +1,6 @@
-import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -12,8 +13,8 @@ const testbed = await startTestbed({ options: { settings: { agentFile: AGENT } }
 afterAll(() => testbed[Symbol.asyncDispose]())
 const run = promisify(execFile)
 
-async function enrolment(input: object = {}) {
-  const account = await testbed.account()
+async function enrolment(input: object = {}, owner?: Awaited<ReturnType<typeof testbed.account>>) {
+  const account = owner ?? (await testbed.account())
   const wish = { Kind: 'own', Certificates: await readFile(testbed.caFile, 'utf8'), ...input }
   const { Token } = await post<{ Token: string }>(
     testbed.endpoint,
@@ -30,6 +31,24 @@ const paste = (url: string, home: string, ...words: string[]) =>
   run('sh', ['-c', `curl -fsSL --cacert "$0" "$1" | sh -s -- ${words.join(' ')}`, testbed.caFile, url], {
     env: { PATH: process.env.PATH, HOME: home, MUSTERBOOK_AGENT_HOME: join(home, 'agent') },
   })
+
+const idIn = ({ stdout }: { stdout: string }) => /is the node (mi-[0-9a-f]{17})/.exec(stdout)?.[1] ?? stdout
+
+/** A home for one test; what it holds is undone at its end. */
+async function enrolledHome(url: string): Promise<AsyncDisposable & { path: string }> {
+  const path = await mkdtemp(join(tmpdir(), 'musterbook-enrolled-'))
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      await paste(url, path, '--undo').catch(() => undone(path).catch(() => {}))
+      await rm(path, { recursive: true, force: true })
+    },
+  }
+}
+const endOf = (pid: number): AsyncDisposable => ({ [Symbol.asyncDispose]: async () => void process.kill(pid) })
+
+/** By the script that the enrolment left, with nothing said of where it lies. */
+const undone = (home: string) => run('sh', [join(home, 'agent', 'undo.sh')], { env: { PATH: process.env.PATH } })
 
 describe('an enrolment', () => {
   it('makes the machine a node, changes nothing the second time, and undoes itself', async () => {
@@ -65,6 +84,48 @@ describe('an enrolment', () => {
     }
   })
 
+  it('makes a machine a new node whose old one was deregistered', async () => {
+    const first = await enrolment()
+    await using home = await enrolledHome(first.url)
+    const gone = idIn(await paste(first.url, home.path))
+    await first.ssm.deregisterManagedInstance({ InstanceId: gone })
+    const second = await enrolment({}, first.account)
+    const nodeId = idIn(await paste(second.url, home.path))
+    expect(nodeId).toMatch(/^mi-/)
+    expect(nodeId).not.toBe(gone)
+    await eventually('the new node is connected', async () => {
+      return (await first.ssm.getConnectionStatus({ Target: nodeId })).Status === 'connected'
+    })
+  })
+
+  it('leaves a stranger alone that has got the number of an agent that ran before a restart', async () => {
+    const { url } = await enrolment()
+    await using home = await enrolledHome(url)
+    await paste(url, home.path)
+    await using _agent = endOf(Number(await readFile(join(home.path, 'agent', 'agent.pid'), 'utf8')))
+    const stranger = spawn('sleep', ['60'])
+    const gone = once(stranger, 'exit')
+    await writeFile(join(home.path, 'agent', 'agent.pid'), String(stranger.pid))
+    await paste(url, home.path, '--undo')
+    expect(stranger.exitCode ?? stranger.signalCode).toBeNull()
+    stranger.kill()
+    await gone
+  })
+
+  it('tells whether a node is known to those who may enrol, and to nobody else', async () => {
+    const { ssm, url } = await enrolment()
+    const other = await enrolment()
+    await using home = await enrolledHome(url)
+    const nodeId = idIn(await paste(url, home.path))
+    const ask = (line: string, id: string) =>
+      run('curl', ['-fsS', '--cacert', testbed.caFile, `${line}/nodes/${id}`]).then(({ stdout }) => stdout.trim())
+    expect(await ask(url, nodeId)).toBe(nodeId)
+    await expect(ask(other.url, nodeId)).rejects.toThrow('404')
+    await expect(ask(url, 'mi-00000000000000000')).rejects.toThrow('404')
+    await ssm.deregisterManagedInstance({ InstanceId: nodeId })
+    await expect(ask(url, nodeId)).rejects.toThrow('404')
+  })
+
   it('configures the official agent with endpoints and the authority', async () => {
     const { url } = await enrolment({ Kind: 'official' })
     const { stdout } = await run('curl', ['-fsSL', '--cacert', testbed.caFile, url])
@@ -80,11 +141,19 @@ describe('an enrolment', () => {
     await expect(enrolment({ Kind: 'other' })).rejects.toThrow('Kind must be')
   })
 
-  it('ends when its time is over', async () => {
+  // The last one: it moves the clock, and whoever signs has another.
+  it('ends when its time is over, and is then undone by what it left on the machine', async () => {
     const { url } = await enrolment({ Hours: 2 })
     const ask = () => run('curl', ['-fsSL', '--cacert', testbed.caFile, url])
     expect((await ask()).stdout).toContain('#!/bin/sh')
+    await using home = await enrolledHome(url)
+    const nodeId = idIn(await paste(url, home.path))
+    const pid = Number(await readFile(join(home.path, 'agent', 'agent.pid'), 'utf8'))
     testbed.clock.advance(2 * 3_600_000)
     await expect(ask()).rejects.toThrow('404')
+    const { stdout } = await undone(home.path)
+    expect(stdout).toContain(`aws ssm deregister-managed-instance --instance-id ${nodeId}`)
+    await expect(stat(join(home.path, 'agent'))).rejects.toThrow('ENOENT')
+    expect(() => process.kill(pid, 0)).toThrow('ESRCH')
   })
 })

@@ -106,6 +106,9 @@ else
         const url = await enrolment({ Kind: 'official', Tags: { Env: 'prod' } })
         const first = await machine.run(line(testbed.caFile, url))
         expect([first.code, first.text]).toEqual([0, expect.stringContaining('musterbook: done')])
+        const undoing = '/var/lib/amazon/ssm/musterbook-undo.sh'
+        expect((await machine.run(`sh -n ${undoing}`)).code).toBe(0)
+        expect(await machine.read(undoing)).not.toContain('activation')
         const nodeId = await machine.read('/var/lib/amazon/ssm/registration').then(registeredId)
         await connected(nodeId)
         await shell(nodeId, 'echo official')
@@ -121,19 +124,32 @@ else
         await connected(nodeId)
         await shell(nodeId, 'echo again')
 
-        const undone = await machine.run(line(testbed.caFile, url, '--undo'))
+        // One that was deregistered does not come back by pretending.
+        await ssm.deregisterManagedInstance({ InstanceId: nodeId })
+        const anew = await machine.run(line(testbed.caFile, await enrolment({ Kind: 'official' })))
+        expect([anew.code, anew.text]).toEqual([0, expect.not.stringContaining('registered already')])
+        const newId = await machine.read('/var/lib/amazon/ssm/registration').then(registeredId)
+        expect(newId).not.toBe(nodeId)
+        await connected(newId)
+        await shell(newId, 'echo anew')
+
+        const undone = await machine.run(`sh ${undoing}`)
         expect([undone.code, undone.text]).toEqual([0, expect.stringContaining('no longer a node')])
+        expect(undone.text).toContain(`--instance-id ${newId}`)
         expect(await machine.read(config)).toBe(before)
         expect(await machine.run(`cksum < ${bundle}`)).toEqual(trustedBefore)
         for (const gone of [
           '/var/lib/amazon/ssm/musterbook',
+          undoing,
           '/var/lib/amazon/ssm/registration',
           '/usr/local/share/ca-certificates/musterbook.crt',
           `${config}.before-musterbook`,
         ])
           await expect(machine.read(gone), gone).rejects.toThrow('ENOENT')
         expect((await machine.run('pgrep -fa "^amazon-ssm-[a]gent"')).text).toBe('')
+        // Once more takes nothing away that was not brought.
         expect((await machine.run(line(testbed.caFile, url, '--undo'))).code).toBe(0)
+        expect(await machine.read(config)).toBe(before)
       },
     )
 

@@ -2,14 +2,15 @@
 // idempotent: an identity for the same endpoint is used as it is. Called by main.ts and by the command line's enrol.
 
 import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject, randomUUID } from 'node:crypto'
-import { rename } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { copyFile, readdir, rename, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { ApiError, callWith } from './api.ts'
 import type { DataFolder } from './data-folder.ts'
 import { readJson, syncFolder, writeDurably } from './durable-files.ts'
 import { fingerprintFor, type MachineTraits, machineTraits } from './fingerprint.ts'
 import type { Log } from './log.ts'
+import { requestRoleToken } from './role-token.ts'
 import type { Settings } from './settings.ts'
 import type { Transport } from './transport.ts'
 
@@ -42,20 +43,70 @@ export async function registered(
   if (kept && (kept.endpoint === settings.endpoint || settings.activation === undefined)) {
     return { ...kept, endpoint: settings.endpoint, fingerprint: sameMachine(kept, log) }
   }
+  return registeredAnew(settings, folder, transport, log)
+}
+
+/**
+ * As `registered`, but an identity that the control plane refuses (a node that was deregistered, a copy of another
+ * machine's disk) gives way to a new one. Throws RegistrationError.
+ */
+export async function registeredForGood(
+  settings: Settings,
+  folder: DataFolder,
+  transport: Transport,
+  log: Log,
+): Promise<Identity> {
+  const kept = await readIdentity(folder.identity)
+  if (kept === undefined || kept.endpoint !== settings.endpoint || settings.activation === undefined)
+    return registered(settings, folder, transport, log)
+  const mine = { ...kept, fingerprint: sameMachine(kept, log) }
+  // A rotation that was cut short leaves two keys, either of which may be the one that is known.
+  const next = await readIdentity(folder.nextIdentity).catch(() => undefined)
+  for (const { privateKey } of next?.instanceId === kept.instanceId ? [mine, next] : [mine])
+    if (!(await isRefused(transport, { ...mine, privateKey }))) return mine
+  log.warn('the control plane does not take this machine for its node any more', { instanceId: kept.instanceId })
+  return registeredAnew(settings, folder, transport, log)
+}
+
+/** Only a plain refusal counts: a control plane that does not answer may know the node very well. */
+async function isRefused(transport: Transport, identity: Identity): Promise<boolean> {
+  try {
+    await requestRoleToken(transport, { ...identity, key: createPrivateKey(identity.privateKey) })
+    return false
+  } catch (error) {
+    return error instanceof ApiError && REFUSALS.has(error.code)
+  }
+}
+
+const REFUSALS = new Set(['AccessDeniedException', 'InvalidInstanceId', 'MachineFingerprintDoesNotMatch'])
+
+async function registeredAnew(
+  settings: Settings,
+  folder: DataFolder,
+  transport: Transport,
+  log: Log,
+): Promise<Identity> {
   if (settings.activation === undefined) {
     throw new RegistrationError(
       `no identity in ${folder.root} yet: an activation (id and code) from create-activation is needed to register`,
     )
   }
-  if (kept) {
-    // Kept aside, not overwritten: the key of a node of another control plane is nobody else's copy.
-    await rename(folder.identity, `${folder.identity}.${kept.instanceId}`)
-    log.warn('identity of another endpoint put aside', { instanceId: kept.instanceId })
-  }
   const identity = await register(settings, settings.activation, transport)
+  await putAside(folder, log)
   await writeDurably(folder.identity, JSON.stringify(identity))
   log.info('registered', { instanceId: identity.instanceId, endpoint: identity.endpoint })
   return identity
+}
+
+/** Kept, not overwritten: the key of a node of another control plane is nobody else's copy. Its work ends with it. */
+async function putAside(folder: DataFolder, log: Log): Promise<void> {
+  const kept = await readIdentity(folder.identity)
+  if (kept === undefined) return
+  for (const place of [folder.pending, folder.current, folder.replies, folder.unsent])
+    for (const name of await readdir(place)) await rm(join(place, name), { force: true })
+  await rm(folder.nextIdentity, { force: true })
+  await copyFile(folder.identity, `${folder.identity}.${kept.instanceId}`)
+  log.warn('the identity of an earlier node was put aside', { instanceId: kept.instanceId })
 }
 
 async function register(

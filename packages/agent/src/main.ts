@@ -7,7 +7,7 @@ import { createRoleCredentials } from './credentials.ts'
 import { type DataFolder, dataFolderOf, lockDataFolder, makeDataFolder } from './data-folder.ts'
 import { writeDurably } from './durable-files.ts'
 import { createHealth } from './health.ts'
-import { type Identity, registered } from './identity.ts'
+import { type Identity, registered, registeredForGood } from './identity.ts'
 import { forgetOld } from './inbox.ts'
 import { openLiveOutput } from './live-output.ts'
 import { createLog, type Log, reason } from './log.ts'
@@ -25,7 +25,7 @@ const HOUSEKEEPING_EVERY = 3600_000
 const LOOK_FOR_DUE_EVERY = 1000
 
 /**
- * Registers this machine if its data folder holds no identity for the endpoint yet, and answers the node id. Throws
+ * Registers this machine if its data folder holds no identity that the endpoint takes, and answers the node id. Throws
  * SettingsError, RegistrationError, and connection errors.
  */
 export async function registerAgent(given: AgentSettings): Promise<string> {
@@ -35,7 +35,7 @@ export async function registerAgent(given: AgentSettings): Promise<string> {
   const unlock = await lockDataFolder(folder)
   const transport = createTransport(settings)
   try {
-    const identity = await registered(settings, folder, transport, createLog(settings.logLevel))
+    const identity = await registeredForGood(settings, folder, transport, createLog(settings.logLevel))
     return identity.instanceId
   } finally {
     transport.close()

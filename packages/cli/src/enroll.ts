@@ -13,7 +13,7 @@ export async function enroll(config: Config): Promise<string> {
   const { Token } = await post<{ Token: string }>(endpoint, config.region, credentials, '/v1/enrolments', input)
   const life = Hours < 1 ? `${Math.round(Hours * 60)} minutes` : Hours === 1 ? 'an hour' : `${Hours} hours`
   process.stderr.write(
-    `Good for ${Count === 1 ? 'one machine' : `${Count} machines`} within ${life}; --undo at its end undoes it: | sh -s -- --undo\n`,
+    `Good for ${Count === 1 ? 'one machine' : `${Count} machines`} within ${life}; the undo.sh that it leaves there undoes it\n`,
   )
   const nodeEndpoint = await nodeEndpointOf(config)
   if (/^(127\.|localhost$|\[::1\]$)/.test(new URL(nodeEndpoint).hostname))

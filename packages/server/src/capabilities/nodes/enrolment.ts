@@ -1,8 +1,8 @@
 /**
  * Enrolment: one line to paste on a machine makes it a node. POST /v1/enrolments, signed and allowed to
- * ssm:CreateActivation, makes an activation and a token; GET /enroll/<token> serves the script that uses it, and
- * /enroll/<token>/agent.cjs our agent. The token is the proof: it lives as long as its activation and is good for as many
- * machines.
+ * ssm:CreateActivation, makes an activation and a token; GET /enroll/<token> serves the script that uses it,
+ * /enroll/<token>/agent.cjs our agent, and /enroll/<token>/nodes/<id> tells whether a node is known. The token is the
+ * proof: it lives as long as its activation and is good for as many machines.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -89,6 +89,18 @@ export const enrolmentRoutes = (host: Host): Route[] => [
       const { agentFile } = host.choices
       if (!agentFile || !(await find(context, token))) return GONE
       return { status: 200, contentType: 'text/javascript', body: await readFile(agentFile) }
+    },
+  },
+  {
+    // Whether a machine that was enrolled before is known still: the official agent cannot be asked.
+    method: 'GET',
+    path: /^\/enroll\/([A-Za-z0-9_-]{20,64})\/nodes\/([a-z0-9-]{1,64})$/,
+    signedFor: 'open',
+    authorize: () => ({ resources: [] }),
+    async handle(context, { params: [token = '', nodeId = ''] }) {
+      const found = await find(context, token)
+      if (!found || !(await store.readNode(context.sql, found, nodeId))) return GONE
+      return { status: 200, contentType: 'text/plain', body: `${nodeId}\n` }
     },
   },
 ]
