@@ -20,6 +20,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
   type AgentJobAck,
+  amzDateToMillis,
   buildAgentJob,
   buildAgentJobReplyAck,
   buildCancelCommandPayload,
@@ -49,6 +50,9 @@ import {
 import 'reflect-metadata'
 import { BasicConstraintsExtension, SubjectAlternativeNameExtension, X509CertificateGenerator } from '@peculiar/x509'
 import { type WebSocket, WebSocketServer } from 'ws'
+
+/** By how much a signature's date may differ from the clock, in milliseconds, as with AWS. */
+const SKEW = 5 * 60_000
 
 const sha256 = (data: string | Uint8Array) => createHash('sha256').update(data).digest('hex')
 const hmac = (key: Uint8Array | string, data: string) => createHmac('sha256', key).update(data).digest()
@@ -289,6 +293,8 @@ export async function startPeer(): Promise<Peer> {
     input: Record<string, string>,
     body: string,
   ): unknown {
+    if (Math.abs((amzDateToMillis(String(request.headers['x-amz-date'])) ?? 0) - Date.now()) > SKEW)
+      return refuse(response, 'InvalidSignatureException', 'Signature expired', 400)
     const parsed = parseAuthorization(request.headers.authorization ?? '')
     const node = parsed.ok ? parsed.accessKeyId : ''
     const signatureIsValid = parsed.ok && rsaSignatureIsValid(request, body, keys.get(node) ?? '')

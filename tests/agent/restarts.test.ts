@@ -343,6 +343,27 @@ describe('an identity', () => {
     expect(peer.openings).toBe(1)
   })
 
+  describe('on a machine whose clock is wrong', () => {
+    const onClock = async (hours: number) => {
+      const shift = join(dataFolder, 'shift.cjs')
+      writeFileSync(shift, `const now = Date.now; Date.now = () => now() + ${hours} * 3600_000\n`)
+      agents.push(startAgent(peer, dataFolder, {}, shift))
+      await until('the control channel is open', () => peer.openings > 0)
+    }
+
+    it('does not ask for one role token after the other when the clock is hours ahead', async () => {
+      await onClock(2)
+      await ended(peer.sendCommand({ document: shellDocument('sleep 5') }))
+      expect(peer.tokenRequests).toHaveLength(1)
+    })
+
+    it('renews its role token in time when the clock is hours behind', async () => {
+      peer.tokenSeconds = 4
+      await onClock(-2)
+      await until('it has asked a third time', () => peer.tokenRequests.length >= 3)
+    })
+  })
+
   it('survives a rotation that was cut short on either side', async () => {
     const agent = await started()
     await agent.kill()

@@ -102,7 +102,7 @@ export function createRoleCredentials(
       try {
         await renew(signal)
         failures = 0
-        millis = Math.max(SHORTEST_LIFE, ((token?.expires ?? 0) - Date.now()) / 2)
+        millis = Math.max(SHORTEST_LIFE, ((token?.expires ?? 0) - transport.now()) / 2)
       } catch (error) {
         if (signal.aborted) return
         log.error(explained(error), { instanceId: identity.instanceId })

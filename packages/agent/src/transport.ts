@@ -41,7 +41,9 @@ export interface Transport {
   send(question: HttpQuestion): Promise<HttpAnswer>
   /** Opens at once; errors arrive as events. */
   webSocket(pathAndQuery: string, headers: HeaderPairs): WebSocket
-  /** `yyyymmddThhmmssZ` by the server's clock, as far as it is known. */
+  /** Milliseconds since 1970 by the server's clock, as far as it is known. */
+  now(): number
+  /** The same as `yyyymmddThhmmssZ`. */
   amzDate(): string
   /** Notes how far the server's clock is away; true when it matters. */
   correctClock(dateHeader: string | undefined): boolean
@@ -111,6 +113,7 @@ export function createTransport(options: TransportOptions): Transport {
         ...(options.ca === undefined ? {} : { ca: options.ca }),
       })
     },
+    now: () => Date.now() + skew,
     amzDate: () => millisToAmzDate(Date.now() + skew),
     correctClock(dateHeader) {
       const theirs = dateHeader === undefined ? Number.NaN : Date.parse(dateHeader)
