@@ -309,7 +309,19 @@ function lineOf(socket: WebSocket, wire: Duplex): Line {
     gathers = false
     wire.uncork()
   }
+  const asked = new Map<string, () => void>()
+  let questions = 0
+  socket.on('pong', (data: Buffer) => {
+    const question = data.toString()
+    asked.get(question)?.()
+    asked.delete(question)
+  })
   return {
+    ask(received) {
+      const question = `received-${++questions}`
+      asked.set(question, received)
+      socket.ping(question)
+    },
     send(frame, left) {
       if (!gathers) {
         gathers = true

@@ -132,17 +132,27 @@ export function record({ ground, clock, session, behind }: RecorderOptions): Rec
     return found ?? { number: 0, hash: FIRST_HASH }
   }
 
-  /** Messages may come out of order around a lost connection; the recording tells them in order. */
+  function show({ payload, payloadType }: AgentMessage): void {
+    if (payload.length > 0 && (payloadType === PAYLOAD_TYPE.Output || payloadType === PAYLOAD_TYPE.StdErr))
+      line('o', decoder.decode(payload, { stream: true }))
+  }
+
+  /**
+   * Messages may come out of order around a lost connection; the recording tells them in order, but for those of before
+   * this process that come after newer ones: what the earlier process wrote of them is not known.
+   */
   function inOrder(message: AgentMessage): void {
     expected ??= message.sequenceNumber
+    if (message.sequenceNumber < expected) {
+      show(message)
+      return
+    }
     early.set(message.sequenceNumber, message)
     for (;;) {
       const next = early.get(expected)
       if (!next) return
       early.delete(expected++)
-      if (next.payload.length === 0) continue
-      if (next.payloadType === PAYLOAD_TYPE.Output || next.payloadType === PAYLOAD_TYPE.StdErr)
-        line('o', decoder.decode(next.payload, { stream: true }))
+      show(next)
     }
   }
 

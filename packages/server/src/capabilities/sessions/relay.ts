@@ -29,6 +29,8 @@ export type Side = 'agent' | 'client'
 /** What an end's connection can do; `send` calls back when the bytes have left this process. */
 export interface Line {
   send(frame: Uint8Array, left: () => void): void
+  /** Calls back when the end has received all that was sent before. */
+  ask(received: () => void): void
   /** Reads no further until `resume`. */
   pause(): void
   resume(): void
@@ -40,8 +42,12 @@ export const KEPT_BYTES = 4 * 1024 * 1024
 const UNSENT_BYTES = 1024 * 1024
 /** Beyond this a connection that takes nothing is given up: only acknowledgements and doubles can bring it here. */
 const STUCK_BYTES = 16 * 1024 * 1024
-/** Numbers that may arrive ahead of a missing one: what the official plugin keeps. */
+/** Numbers that may arrive ahead of a missing one, or below the first that a relay sees: what the official plugin keeps. */
 const AHEAD = 10_000
+/** Payload bytes of them, acknowledged or not: a recording sets them aside until the missing one comes. */
+export const AHEAD_BYTES = 2 * KEPT_BYTES
+/** Doubles to a client that says nothing to them, before it is asked: plugins are silent too until their shell has begun. */
+const SILENT_DOUBLES = 3
 /** Frames with a wrong digest that are dropped (their sender repeats them) before the session ends. */
 const MAX_DAMAGED = 100
 
@@ -59,15 +65,32 @@ export interface RelayOptions {
   broken(side: Side, reason: string): void
 }
 
+interface Kept {
+  frame: Uint8Array
+  /** How often it came again although the other end has acknowledged later ones. */
+  doubles: number
+  /** The connection whose end was asked whether it has received it. */
+  askedOf: Line | undefined
+}
+
 /** What one end sends and the other has not acknowledged. */
 interface Direction {
-  kept: Map<number, Uint8Array>
+  kept: Map<number, Kept>
   keptBytes: number
-  /** All numbers below have been seen; `ahead` holds those seen above. */
+  /** The highest number that the other end has acknowledged here; -1 before. */
+  highest: number
+  /** The other end was found to be silent about doubles. */
+  metSilence: boolean
+  /** All numbers from the first on and below this one have been seen; `ahead` holds those seen above, with their bytes. */
   seenBelow: number
-  ahead: Set<number>
-  /** Undefined until the first number: a relay may begin in the middle of a session. */
-  begun: boolean
+  ahead: Map<number, number>
+  aheadBytes: number
+  /**
+   * The first number seen; undefined until then. A relay may begin in the middle of a session, and official ends send
+   * what is new before they repeat what the connection swallowed: `earlier` holds numbers below that passed here.
+   */
+  first: number | undefined
+  earlier: Set<number>
   bytes: number
 }
 
@@ -121,7 +144,7 @@ export class Relay {
     end.line = line
     end.unsent = 0
     end.paused = false
-    for (const frame of this.ends[other(side)].sends.kept.values()) this.put(side, frame)
+    for (const { frame } of this.ends[other(side)].sends.kept.values()) this.put(side, frame)
     this.balance()
   }
 
@@ -178,24 +201,27 @@ export class Relay {
 
   private pass(side: Side, frame: Uint8Array, message: AgentMessage): void {
     const { sends } = this.ends[side]
-    const { sequenceNumber } = message
-    if (!sends.begun) {
-      sends.begun = true
+    const { sequenceNumber, payload } = message
+    if (sends.first === undefined) {
+      sends.first = sequenceNumber
       sends.seenBelow = sequenceNumber
     }
-    const seen = sequenceNumber < sends.seenBelow || sends.ahead.has(sequenceNumber)
-    if (seen) {
-      if (sends.kept.has(sequenceNumber)) {
-        if (this.ends[other(side)].unsent < UNSENT_BYTES) this.put(other(side), frame)
-      } else this.acknowledgeAgain(side, message)
+    if (wasSeen(sends, sequenceNumber)) {
+      const kept = sends.kept.get(sequenceNumber)
+      if (!kept) this.acknowledgeAgain(side, message)
+      else if (this.ends[other(side)].unsent < UNSENT_BYTES) {
+        this.put(other(side), frame)
+        if (side === 'agent') this.askForSilent(message, kept)
+      }
       return
     }
     if (sequenceNumber > sends.seenBelow + AHEAD) return // so far ahead that neither end would keep it
+    if (sequenceNumber > sends.seenBelow && sends.aheadBytes + payload.length > AHEAD_BYTES) return
     if (sends.keptBytes > 2 * KEPT_BYTES) return
-    note(sends, sequenceNumber)
-    sends.kept.set(sequenceNumber, frame)
+    note(sends, sequenceNumber, payload.length)
+    sends.kept.set(sequenceNumber, { frame, doubles: 0, askedOf: undefined })
     sends.keptBytes += frame.length
-    sends.bytes += message.payload.length
+    sends.bytes += payload.length
     this.lastTraffic = this.options.now()
     this.options.passed?.(side, message)
     this.put(other(side), frame)
@@ -205,13 +231,31 @@ export class Relay {
   private settle(side: Side, frame: Uint8Array, message: AgentMessage): void {
     const { sends } = this.ends[other(side)]
     const { AcknowledgedMessageSequenceNumber: number } = parseAcknowledge(message.payload)
-    const kept = sends.kept.get(number)
-    if (kept) {
-      sends.kept.delete(number)
-      sends.keptBytes -= kept.length
-    }
+    if (sends.kept.has(number)) sends.highest = Math.max(sends.highest, number)
+    drop(sends, number)
     this.put(other(side), frame)
     this.balance()
+  }
+
+  /**
+   * The official plugin is silent about a double, also when its acknowledgement of the first was lost on its way here, and
+   * an agent looks at nothing behind a message that nobody acknowledges. One that the client has received more than once
+   * without a word, although it acknowledged a later one, is acknowledged in its place.
+   */
+  private askForSilent(message: AgentMessage, kept: Kept): void {
+    const { sends } = this.ends.agent
+    const { line } = this.ends.client
+    const { sequenceNumber } = message
+    if (!line || kept.askedOf === line || sequenceNumber > sends.highest) return
+    if (++kept.doubles < (sends.metSilence ? 1 : SILENT_DOUBLES)) return
+    kept.askedOf = line
+    line.ask(() => {
+      if (this.ends.client.line !== line || !sends.kept.has(sequenceNumber)) return
+      sends.metSilence = true
+      drop(sends, sequenceNumber)
+      this.acknowledgeAgain('agent', message)
+      this.balance()
+    })
   }
 
   private acknowledgeAgain(side: Side, message: AgentMessage): void {
@@ -257,13 +301,39 @@ const newEnd = (): End => ({ line: undefined, unsent: 0, paused: false, held: fa
 const newDirection = (): Direction => ({
   kept: new Map(),
   keptBytes: 0,
+  highest: -1,
+  metSilence: false,
   seenBelow: 0,
-  ahead: new Set(),
-  begun: false,
+  ahead: new Map(),
+  aheadBytes: 0,
+  first: undefined,
+  earlier: new Set(),
   bytes: 0,
 })
 
-function note(direction: Direction, number: number): void {
-  direction.ahead.add(number)
-  while (direction.ahead.delete(direction.seenBelow)) direction.seenBelow++
+function wasSeen({ first = 0, seenBelow, ahead, earlier }: Direction, number: number): boolean {
+  // What is this far below the first was acknowledged long before it.
+  if (number < first) return earlier.has(number) || number < first - AHEAD
+  return number < seenBelow || ahead.has(number)
+}
+
+function note(direction: Direction, number: number, bytes: number): void {
+  const { first = 0, ahead, earlier } = direction
+  if (number < first) {
+    earlier.add(number)
+    return
+  }
+  ahead.set(number, bytes)
+  direction.aheadBytes += bytes
+  for (let next = ahead.get(direction.seenBelow); next !== undefined; next = ahead.get(direction.seenBelow)) {
+    ahead.delete(direction.seenBelow++)
+    direction.aheadBytes -= next
+  }
+}
+
+function drop(direction: Direction, number: number): void {
+  const kept = direction.kept.get(number)
+  if (!kept) return
+  direction.kept.delete(number)
+  direction.keptBytes -= kept.frame.length
 }
