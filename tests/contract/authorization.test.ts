@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import * as iam from '@aws-sdk/client-iam'
 import * as ssm from '@aws-sdk/client-ssm'
 import { AssumeRoleCommand, GetCallerIdentityCommand, GetSessionTokenCommand, STSClient } from '@aws-sdk/client-sts'
@@ -135,6 +136,30 @@ describe('authorization', () => {
     const read = (Recursive: boolean) => user.send(new ssm.GetParametersByPathCommand({ Path: '/a', Recursive }))
     await read(false)
     await expect(read(true)).rejects.toMatchObject(DENIED)
+  })
+
+  it('knows whether a request came by TLS, whose the resource is and how old the second factor is', async () => {
+    await using testbed = await startTestbed()
+    const account = await testbed.account()
+    await put(account, '/a')
+    const unencrypted = { Bool: { 'aws:SecureTransport': 'false' } }
+    const own = {
+      StringEquals: { 'aws:ResourceAccount': account.account },
+      Bool: { 'aws:ViaAWSService': 'false', 'aws:PrincipalIsAWSService': 'false' },
+      Null: { 'aws:MultiFactorAuthAge': 'true' },
+    }
+    const { keys } = await userOf(account, 'u', allow('ssm:GetParameter', '*', own), {
+      ...deny('*'),
+      Condition: unencrypted,
+    })
+    await expect(get(ssmOf(account, keys), '/a')).rejects.toMatchObject({
+      ...DENIED,
+      message: expect.stringContaining('with an explicit deny in an identity-based policy'),
+    })
+    const httpsAgent = { ca: await readFile(testbed.caFile) }
+    const requestHandler = { httpsAgent }
+    const config = { ...account.config, endpoint: testbed.nodeEndpoint, credentials: keys, requestHandler }
+    expect((await get(new ssm.SSMClient(config), '/a')).Parameter?.Value).toBe('v')
   })
 
   it('gives a role to another account only with its external id, and narrows the session', async () => {

@@ -13,7 +13,15 @@ afterAll(() => testbed[Symbol.asyncDispose]())
 async function newAccount() {
   const { account, config } = await testbed.account()
   const { transaction: _, ...ground } = testbed.server.ground
-  const request = { caller: anonymous, requestId: 'r', sourceIp: '', userAgent: '', account, region: config.region }
+  const request = {
+    caller: anonymous,
+    requestId: 'r',
+    sourceIp: '',
+    encrypted: false,
+    userAgent: '',
+    account,
+    region: config.region,
+  }
   const context: Context = transactional(testbed.server.database, { ...ground, ...request })
   return { account, ssm: new SSM(config), context }
 }

@@ -136,6 +136,19 @@ describe('a second factor', () => {
     expect((await session.ssm.getParameter({ Name: '/a' })).Parameter?.Value).toBe('v')
   })
 
+  it('grows old', async () => {
+    const Condition = { NumericLessThan: { 'aws:MultiFactorAuthAge': '600' } }
+    const { account, SerialNumber, code, user } = await withDevice(allow('ssm:GetParameter', '*', Condition))
+    await put(account, '/a')
+    const { Credentials } = await clientsOf(account, user.keys).sts.getSessionToken({ SerialNumber, TokenCode: code() })
+    const get = () => clientsOf(account, keysOf(Credentials)).ssm.getParameter({ Name: '/a' })
+    await get()
+    testbed.clock.advance(9 * MINUTE)
+    await get()
+    testbed.clock.advance(2 * MINUTE)
+    expect(await refusal(get())).toMatchObject({ name: 'AccessDeniedException' })
+  })
+
   it('takes each code once, of its own device, and near its time only', async () => {
     const { account, SerialNumber, code, user, iam } = await withDevice()
     const { sts } = clientsOf(account, user.keys)

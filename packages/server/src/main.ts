@@ -116,7 +116,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     nodeGrants,
     onWake: (topic: string, listener: (key: string | undefined) => void) => wakes.on(topic, listener),
     contextFor: ({ account, region }: Scope, caller: Caller = anonymous) =>
-      contextFor({ account, region, caller, requestId: uuid(), sourceIp: '', userAgent: '' }),
+      contextFor({ account, region, caller, requestId: uuid(), sourceIp: '', encrypted: false, userAgent: '' }),
   })
   const started = new Map<string, Running>()
   const closers = undo.use(new Closing())
@@ -146,8 +146,8 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     log,
     region: options.region,
     strict: options.strict ?? false,
-    contextFor: ({ requestId, sourceIp, userAgent }: Request, { caller, region }: Authenticated) =>
-      contextFor({ account: caller.account, region, caller, requestId, sourceIp, userAgent }),
+    contextFor: ({ requestId, sourceIp, encrypted, userAgent }: Request, { caller, region }: Authenticated) =>
+      contextFor({ account: caller.account, region, caller, requestId, sourceIp, encrypted, userAgent }),
     now: () => performance.now(),
   }
   const doors = openDoors(

@@ -28,7 +28,10 @@ export interface Ground {
 export interface Context extends Ground, Scope {
   readonly caller: Caller
   readonly requestId: string
+  /** Empty for work without a request. */
   readonly sourceIp: string
+  /** Whether the request came by TLS. */
+  readonly encrypted: boolean
   readonly userAgent: string
 }
 
@@ -78,14 +81,16 @@ export function contextMaker(ground: Ground): (members: RequestMembers) => Conte
     readonly caller: Caller
     readonly requestId: string
     readonly sourceIp: string
+    readonly encrypted: boolean
     readonly userAgent: string
 
-    constructor({ account, region, caller, requestId, sourceIp, userAgent }: RequestMembers) {
+    constructor({ account, region, caller, requestId, sourceIp, encrypted, userAgent }: RequestMembers) {
       this.account = account
       this.region = region
       this.caller = caller
       this.requestId = requestId
       this.sourceIp = sourceIp
+      this.encrypted = encrypted
       this.userAgent = userAgent
     }
   }

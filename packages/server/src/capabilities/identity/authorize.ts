@@ -175,6 +175,7 @@ async function nodeAsks(
   }
   const itself = nodeArn(caller, nodeId)
   const keys = contextKeys({
+    ...AS_ITSELF_KEYS,
     'ssm:NodeId': nodeId,
     'ssm:SourceInstanceARN': itself,
     'ec2:SourceInstanceARN': itself,
@@ -250,20 +251,29 @@ export async function accessRequest(
       const keys = ofResources?.get(arn)
       return keys === undefined ? { arn } : { arn, context: contextKeys(keys) }
     }),
-    context: contextKeys({ ...access.keys, ...momentKeys(context) }, own),
+    context: contextKeys({ ...momentKeys(context), ...access.keys }, own),
   }
 }
 
 const momentKeys = (context: Context) => {
   const now = context.now()
   return {
-    'aws:SourceIp': context.sourceIp.replace(/^::ffff:/, ''),
+    'aws:SourceIp': context.sourceIp.replace(/^::ffff:/, '') || undefined,
+    'aws:SecureTransport': context.sourceIp === '' ? undefined : context.encrypted,
     'aws:UserAgent': context.userAgent || undefined,
     'aws:RequestedRegion': context.region,
     'aws:CurrentTime': now,
     'aws:EpochTime': Math.floor(now.getTime() / 1000),
+    'aws:MultiFactorAuthAge': secondsSinceMfa(context.caller, now),
   }
 }
+
+/** The second factor was proved when the session was made. */
+const secondsSinceMfa = (caller: Caller, now: Date): number | undefined =>
+  'mfa' in caller && caller.mfa ? Math.floor((now.getTime() - caller.issuedAt) / 1000) : undefined
+
+/** Nobody calls here for a service, and services use keys by the rights of who called them (aws:ViaAWSService). */
+const AS_ITSELF_KEYS = { 'aws:PrincipalIsAWSService': 'false', 'aws:ViaAWSService': 'false' }
 
 const ownKeys = new WeakMap<object, ContextKeys>()
 
@@ -273,6 +283,7 @@ export function callerKeys(caller: PolicyCaller | RootCaller): ContextKeys {
   if (known) return known
   if (caller.type === 'root') {
     return contextKeys({
+      ...AS_ITSELF_KEYS,
       'aws:PrincipalArn': caller.arn,
       'aws:PrincipalAccount': caller.account,
       'aws:PrincipalType': 'Account',
@@ -281,6 +292,7 @@ export function callerKeys(caller: PolicyCaller | RootCaller): ContextKeys {
   }
   const isRole = caller.type === 'role'
   const keys = contextKeys({
+    ...AS_ITSELF_KEYS,
     'aws:PrincipalArn': isRole ? caller.roleArn : caller.arn,
     'aws:PrincipalAccount': caller.account,
     'aws:PrincipalType': isRole ? 'AssumedRole' : caller.type === 'federated' ? 'FederatedUser' : 'User',

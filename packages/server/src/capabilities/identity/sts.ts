@@ -207,7 +207,8 @@ async function mayAssume(
     ...(input.ExternalId === undefined ? {} : { 'sts:ExternalId': input.ExternalId }),
     ...(sourceIdentity === undefined ? {} : { 'sts:SourceIdentity': sourceIdentity }),
     ...(input.TransitiveTagKeys ? { 'sts:TransitiveTagKeys': input.TransitiveTagKeys } : {}),
-    ...(mfa ? { 'aws:MultiFactorAuthPresent': 'true', 'aws:MultiFactorAuthAge': '0' } : {}),
+    ...(mfa ? { 'aws:MultiFactorAuthPresent': 'true' } : {}),
+    ...(input.TokenCode === undefined ? {} : { 'aws:MultiFactorAuthAge': '0' }),
     ...requestTags(input.Tags ?? []),
     ...Object.fromEntries(role.tags.map(({ Key, Value }) => [`aws:ResourceTag/${Key}`, Value])),
   }

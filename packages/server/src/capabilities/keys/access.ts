@@ -152,7 +152,10 @@ function keysOf(context: Context, key: KeyRow, use: Use): Record<string, string 
     'kms:ResourceAliases': key.aliases,
   }
   for (const { TagKey, TagValue } of key.tags) keys[`aws:ResourceTag/${TagKey}`] = TagValue
-  if (use.via) keys['kms:ViaService'] = `${use.via}.${key.region}.amazonaws.com`
+  if (use.via) {
+    keys['kms:ViaService'] = `${use.via}.${key.region}.amazonaws.com`
+    keys['aws:ViaAWSService'] = 'true'
+  }
   return keys
 }
 

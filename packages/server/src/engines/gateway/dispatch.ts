@@ -20,6 +20,7 @@ import { type Call, readCall } from './protocols.ts'
 export interface Request extends SignedRequest {
   requestId: string
   sourceIp: string
+  encrypted: boolean
   userAgent: string
   target: string | undefined
   contentType: string

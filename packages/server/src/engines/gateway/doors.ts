@@ -56,6 +56,7 @@ const requestOf = (received: Received): Request => ({
   headers: received.headers,
   body: received.body,
   sourceIp: received.sourceIp,
+  encrypted: received.encrypted,
   userAgent: received.userAgent,
   target: targetOf(received),
   contentType: received.raw.headers['content-type'] ?? '',

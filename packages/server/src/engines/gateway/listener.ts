@@ -5,6 +5,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import type { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
 import type { HeaderPairs } from '@musterbook/wire'
 import { uuid } from '../../platform/ids.ts'
 import type { Logger } from '../../platform/log.ts'
@@ -57,6 +58,8 @@ export interface Received {
   headers: HeaderPairs
   body: Buffer
   sourceIp: string
+  /** By TLS. */
+  encrypted: boolean
   userAgent: string
   raw: IncomingMessage
 }
@@ -297,6 +300,7 @@ function received(requestId: string, request: IncomingMessage, body: Buffer): Re
     headers: pairs(request.rawHeaders),
     body,
     sourceIp: request.socket.remoteAddress ?? '',
+    encrypted: request.socket instanceof TLSSocket,
     userAgent: request.headers['user-agent'] ?? '',
     raw: request,
   }

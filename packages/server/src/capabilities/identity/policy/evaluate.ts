@@ -75,13 +75,17 @@ export interface Question {
 
 export function questionOf(request: AccessRequest, action: string, resource: RequestedResource): Question {
   const arn = arnOf(resource.arn)
-  return {
-    principal: request.principal,
-    action,
-    arn,
-    account: resource.account ?? accountIn(arn),
-    lookup: lookupIn(resource.context, request.context),
-  }
+  const account = resource.account ?? accountIn(arn)
+  const given = lookupIn(resource.context, request.context)
+  const lookup = { valuesOf: (key: string) => given.valuesOf(key) ?? owner(key, account, request.principal) }
+  return { principal: request.principal, action, arn, account, lookup }
+}
+
+/** aws:ResourceAccount: who owns the resource. What has no account in its ARN is the caller's. */
+function owner(key: string, account: string | undefined, principal: Principal): readonly string[] | undefined {
+  if (key !== 'aws:resourceaccount') return undefined
+  const known = account ?? (hasNoIdentity(principal) ? undefined : principal.account)
+  return known === undefined ? undefined : [known]
 }
 
 /** What the policies of each type say, before they are weighed against each other. */
