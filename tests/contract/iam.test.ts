@@ -223,6 +223,13 @@ describe('IAM', () => {
       EvalDecision: 'implicitDeny',
       MissingContextValues: ['aws:username'],
     })
+    // By its own ARN alone: who may ask about one path must not reach another by it.
+    for (const PolicySourceArn of [User!.Arn!.replace('user/', 'user/team/'), User!.Arn!.replace('user/u', 'user/U')]) {
+      const asked = client.send(
+        new iam.SimulatePrincipalPolicyCommand({ PolicySourceArn, ActionNames: ['ssm:GetParameter'] }),
+      )
+      await expect(asked).rejects.toMatchObject({ name: 'NoSuchEntityException' })
+    }
     client.destroy()
   })
 

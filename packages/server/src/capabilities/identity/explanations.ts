@@ -8,7 +8,7 @@ import type { Authorizer, Route } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
 import { nodeReason } from './authorize.ts'
-import { noSuch } from './entities.ts'
+import { entityArn, found, noSuch } from './entities.ts'
 import { json, objectOf } from './json-route.ts'
 import { sourceOf } from './operations/simulate.ts'
 import { type ContextValue, contextKeys, type Explanation, explain } from './policy/index.ts'
@@ -67,10 +67,10 @@ async function reasonOf(context: Context, asked: Question): Promise<Explanation>
   const node = NODE.exec(principal)
   if (node) return nodeReasonOf(context, asked, node)
   const [, account, roleName] = SESSION.exec(principal) ?? []
-  const source = await sourceOf(
-    context,
-    roleName === undefined ? principal : `arn:aws:iam::${account}:role/${roleName}`,
-  )
+  const isSession = roleName !== undefined && account === context.account
+  // A session's ARN does not tell its role's path.
+  const sourceArn = isSession ? entityArn('role', await found(context, 'role', roleName)) : principal
+  const source = await sourceOf(context, sourceArn)
   const request = {
     principal: source.principal,
     action,

@@ -2,7 +2,7 @@
 import type { Input, ServiceOperations } from '../../../contract/types.ts'
 import type { Context } from '../../../platform/context.ts'
 import { AwsError } from '../../../platform/errors.ts'
-import { found, noSuch } from '../entities.ts'
+import { entityArn, found, noSuch, notFound } from '../entities.ts'
 import { pageOf } from '../marker.ts'
 import { anywhere } from '../permissions.ts'
 import {
@@ -96,12 +96,17 @@ interface Source {
 
 const SOURCE = /^arn:aws:iam::(\d{12}):(user|group|role)\/(?:[!-~]*\/)?([\w+=,.@-]+)$/
 
-/** The policies of a user with its groups, of a group, or of a role. NoSuchEntity. */
+/**
+ * The policies of a user with its groups, of a group, or of a role, by the very ARN that it has: the permission was asked for
+ * the ARN as it was given, so another path or case must not lead to the same entity. NoSuchEntity.
+ */
 export async function sourceOf(context: Context, arn: string): Promise<Source> {
-  const [, account, kind, name = ''] = SOURCE.exec(arn) ?? []
-  if (account !== context.account || kind === undefined)
+  const [, account, word, name = ''] = SOURCE.exec(arn) ?? []
+  if (account !== context.account || word === undefined)
     throw noSuch(`The entity ${arn} cannot be found: name a user, group or role of this account.`)
-  const row = await found(context, kind as 'user' | 'group' | 'role', name)
+  const kind = word as 'user' | 'group' | 'role'
+  const row = await found(context, kind, name)
+  if (entityArn(kind, row) !== arn) throw notFound(kind, name)
   const { identity, boundary } = await principalsOf(context).policiesOf(row.id)
   const tags = 'tags' in row ? row.tags : []
   const keys = {
