@@ -1,5 +1,15 @@
-import { constants, createCipheriv, createHash, createPublicKey, publicEncrypt, randomBytes, verify } from 'node:crypto'
-import { type CreateKeyCommandInput, KMS } from '@aws-sdk/client-kms'
+import {
+  constants,
+  createCipheriv,
+  createHash,
+  createPublicKey,
+  diffieHellman,
+  generateKeyPairSync,
+  publicEncrypt,
+  randomBytes,
+  verify,
+} from 'node:crypto'
+import { type CreateKeyCommandInput, type ImportKeyMaterialCommandInput, KMS } from '@aws-sdk/client-kms'
 import { startTestbed } from '@musterbook/testbed'
 import { afterAll, describe, expect, it } from 'vitest'
 import { refusal } from './refusal.ts'
@@ -203,6 +213,22 @@ describe('encryption', () => {
       name: 'DryRunOperationException',
     })
   })
+
+  it('need not be there for a dry run that asks for permissions alone', async () => {
+    const kms = await newClient()
+    const { KeyId } = await newKey(kms)
+    const only = { DryRun: true, DryRunModifiers: ['IGNORE_CIPHERTEXT' as const] }
+    const tried = { name: 'DryRunOperationException' }
+    expect(await refusal(kms.decrypt({ KeyId, ...only }))).toMatchObject(tried)
+    expect(await refusal(kms.reEncrypt({ SourceKeyId: KeyId, DestinationKeyId: KeyId, ...only }))).toMatchObject(tried)
+    for (const wrong of [
+      kms.decrypt({ ...only }),
+      kms.decrypt({ KeyId, DryRunModifiers: only.DryRunModifiers }),
+      kms.decrypt({ KeyId, DryRun: true }),
+      kms.reEncrypt({ DestinationKeyId: KeyId, ...only }),
+    ])
+      expect(await refusal(wrong)).toMatchObject({ name: 'ValidationException' })
+  })
 })
 
 describe('data keys', () => {
@@ -311,6 +337,56 @@ describe('rotation', () => {
   })
 })
 
+describe('a shared secret', () => {
+  it.each([
+    ['ECC_NIST_P256', 'prime256v1'],
+    ['ECC_NIST_P384', 'secp384r1'],
+    ['ECC_NIST_P521', 'secp521r1'],
+  ] as const)('of %s is what the other party finds', async (KeySpec, namedCurve) => {
+    const kms = await newClient()
+    const { KeyId, Arn } = await newKey(kms, { KeySpec, KeyUsage: 'KEY_AGREEMENT' })
+    const answer = await kms.getPublicKey({ KeyId })
+    expect(answer).toMatchObject({ KeyUsage: 'KEY_AGREEMENT', KeyAgreementAlgorithms: ['ECDH'] })
+    expect((await kms.describeKey({ KeyId })).KeyMetadata).toMatchObject({ KeyAgreementAlgorithms: ['ECDH'] })
+    const own = createPublicKey({ key: Buffer.from(answer.PublicKey ?? []), format: 'der', type: 'spki' })
+    const other = generateKeyPairSync('ec', { namedCurve })
+    const PublicKey = other.publicKey.export({ format: 'der', type: 'spki' })
+    const derived = await kms.deriveSharedSecret({ KeyId, KeyAgreementAlgorithm: 'ECDH', PublicKey })
+    expect(Buffer.from(derived.SharedSecret ?? [])).toEqual(
+      diffieHellman({ privateKey: other.privateKey, publicKey: own }),
+    )
+    expect(derived).toMatchObject({ KeyId: Arn, KeyAgreementAlgorithm: 'ECDH', KeyOrigin: 'AWS_KMS' })
+  })
+
+  it('is made with keys for it alone, by whom a grant lets, and with a point of their curve', async () => {
+    const kms = await newClient()
+    const { KeyId } = await newKey(kms, { KeySpec: 'ECC_NIST_P256', KeyUsage: 'KEY_AGREEMENT' })
+    const point = (namedCurve: string) =>
+      generateKeyPairSync('ec', { namedCurve }).publicKey.export({ format: 'der', type: 'spki' })
+    const derive = (PublicKey: Uint8Array, key = KeyId) =>
+      kms.deriveSharedSecret({ KeyId: key, KeyAgreementAlgorithm: 'ECDH', PublicKey })
+    const offCurve = Buffer.from(point('prime256v1'))
+    offCurve[offCurve.length - 1]! ^= 1
+    for (const wrong of [point('secp384r1'), point('secp256k1'), offCurve, Buffer.from('none')])
+      expect(await refusal(derive(wrong))).toMatchObject({ name: 'ValidationException' })
+    const signing = await newKey(kms, { KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY' })
+    expect(await refusal(derive(point('prime256v1'), signing.KeyId))).toMatchObject({
+      name: 'InvalidKeyUsageException',
+    })
+    expect(await refusal(kms.sign({ KeyId, Message: Plaintext, SigningAlgorithm: 'ECDSA_SHA_256' }))).toMatchObject({
+      name: 'InvalidKeyUsageException',
+    })
+    expect(await refusal(newKey(kms, { KeySpec: 'ECC_SECG_P256K1', KeyUsage: 'KEY_AGREEMENT' }))).toMatchObject({
+      name: 'ValidationException',
+    })
+    const GranteePrincipal = 'arn:aws:iam::111122223333:root'
+    await kms.createGrant({ KeyId, GranteePrincipal, Operations: ['DeriveSharedSecret', 'GetPublicKey'] })
+    expect(await refusal(kms.createGrant({ KeyId, GranteePrincipal, Operations: ['Sign'] }))).toMatchObject({
+      name: 'ValidationException',
+    })
+  })
+})
+
 describe('imported key material', () => {
   const material = randomBytes(32)
 
@@ -354,6 +430,32 @@ describe('imported key material', () => {
       expect((await kms.describeKey({ KeyId })).KeyMetadata?.KeyState).toBe('PendingImport')
     },
   )
+
+  it('is one, and a request for another one, or for one that is not there, is not taken for it', async () => {
+    const kms = await newClient()
+    const { KeyId } = await newKey(kms, { Origin: 'EXTERNAL' })
+    const put = async (more: Partial<ImportKeyMaterialCommandInput>) =>
+      kms.importKeyMaterial({
+        KeyId,
+        ExpirationModel: 'KEY_MATERIAL_DOES_NOT_EXPIRE',
+        ...(await wrapped(kms, KeyId, material, 'RSAES_OAEP_SHA_256')),
+        ...more,
+      })
+    expect(await refusal(put({ ImportType: 'EXISTING_KEY_MATERIAL' }))).toMatchObject({
+      name: 'IncorrectKeyMaterialException',
+    })
+    const { KeyMaterialId } = await put({ ImportType: 'NEW_KEY_MATERIAL' })
+    await put({ ImportType: 'EXISTING_KEY_MATERIAL', KeyMaterialId })
+    const unsupported = { name: 'UnsupportedOperationException' }
+    expect(await refusal(put({ ImportType: 'NEW_KEY_MATERIAL' }))).toMatchObject(unsupported)
+    expect(await refusal(put({ KeyMaterialDescription: 'of the vault' }))).toMatchObject(unsupported)
+    const other = { KeyMaterialId: '0'.repeat(64) }
+    expect(await refusal(put(other))).toMatchObject({ name: 'NotFoundException' })
+    expect(await refusal(kms.deleteImportedKeyMaterial({ KeyId, ...other }))).toMatchObject({
+      name: 'NotFoundException',
+    })
+    await kms.deleteImportedKeyMaterial({ KeyId, KeyMaterialId })
+  })
 
   it('needs the token that was made for its key', async () => {
     const kms = await newClient()

@@ -1,11 +1,21 @@
 /** What keys are for: encrypting, data keys, codes and signatures. Permissions were asked before; state is asked here. */
-import { constants, createHmac, privateDecrypt, publicEncrypt, randomBytes, timingSafeEqual } from 'node:crypto'
+import {
+  constants,
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  diffieHellman,
+  privateDecrypt,
+  publicEncrypt,
+  randomBytes,
+  timingSafeEqual,
+} from 'node:crypto'
 import type { Input, Output } from '../../contract/types.ts'
 import type { Context } from '../../platform/context.ts'
 import { validation } from '../../platform/errors.ts'
 import { keyOf } from './access.ts'
 import { type EncryptionContext, nameOfBlob, openBlob, sealBlob } from './ciphertext.ts'
-import { invalidCiphertext, invalidUsage, KeyError, stopAtDryRun, unsupported } from './errors.ts'
+import { ignoresCiphertext, invalidCiphertext, invalidUsage, KeyError, stopAtDryRun, unsupported } from './errors.ts'
 import { materialId } from './lifecycle.ts'
 import { materialOf } from './material.ts'
 import { checkUsable, keyArn, unreadable } from './resolve.ts'
@@ -26,8 +36,8 @@ function keyFor(
   checkUsable(key, now())
   if (key.usage !== usage)
     throw invalidUsage(`${keyArn(key)} key usage is ${key.usage} which is not valid for ${operation}.`)
-  const { encryption = [], signing = [], mac = [] } = specOf(key.spec)
-  if (![...encryption, ...signing, ...mac].some((known) => known === algorithm))
+  const { encryption = [], signing = [], mac = [], agreement = [] } = specOf(key.spec)
+  if (![...encryption, ...signing, ...mac, ...agreement].some((known) => known === algorithm))
     throw invalidUsage(`Algorithm ${algorithm} and key spec ${key.spec} are incompatible.`)
   return key
 }
@@ -126,6 +136,7 @@ export async function decrypt(context: Context, input: Input<'Decrypt', 'kms'>):
   const algorithm = input.EncryptionAlgorithm ?? 'SYMMETRIC_DEFAULT'
   const key = keyFor(context, input, 'Decrypt', 'ENCRYPT_DECRYPT', algorithm)
   checkNoContext(key, input.EncryptionContext)
+  if (ignoresCiphertext(input)) stopAtDryRun(input)
   const blob = input.CiphertextBlob ?? new Uint8Array()
   const { plaintext, version } = await decryptWith(context, key, algorithm, blob, input.EncryptionContext)
   stopAtDryRun(input)
@@ -148,6 +159,7 @@ export async function reEncrypt(
   const destination = keyFor(context, input, 'ReEncrypt', 'ENCRYPT_DECRYPT', to)
   checkNoContext(source, input.SourceEncryptionContext)
   checkNoContext(destination, input.DestinationEncryptionContext)
+  if (ignoresCiphertext(input)) stopAtDryRun(input)
   const blob = input.CiphertextBlob ?? new Uint8Array()
   const opened = await decryptWith(context, source, from, blob, input.SourceEncryptionContext)
   stopAtDryRun(input)
@@ -312,5 +324,37 @@ export async function getPublicKey(
     KeyUsage: key.usage,
     EncryptionAlgorithms: key.usage === 'ENCRYPT_DECRYPT' ? [...(spec.encryption ?? [])] : undefined,
     SigningAlgorithms: key.usage === 'SIGN_VERIFY' ? [...(spec.signing ?? [])] : undefined,
+    KeyAgreementAlgorithms: key.usage === 'KEY_AGREEMENT' ? [...(spec.agreement ?? [])] : undefined,
   }
+}
+
+// ---- agreement ----
+
+/** The raw secret: the x-coordinate of the shared point, which its users put through a key derivation function. */
+export async function deriveSharedSecret(
+  context: Context,
+  input: Input<'DeriveSharedSecret', 'kms'>,
+): Promise<Output<'DeriveSharedSecret', 'kms'>> {
+  refuseRecipient(input)
+  const key = keyFor(context, input, 'DeriveSharedSecret', 'KEY_AGREEMENT', input.KeyAgreementAlgorithm)
+  const publicKey = peerOf(key, input.PublicKey)
+  stopAtDryRun(input)
+  const privateKey = createPrivateKey({ key: await currentMaterial(context, key), format: 'der', type: 'pkcs8' })
+  return {
+    KeyId: keyArn(key),
+    SharedSecret: diffieHellman({ privateKey, publicKey }),
+    KeyAgreementAlgorithm: input.KeyAgreementAlgorithm,
+    KeyOrigin: key.origin,
+  }
+}
+
+/** ValidationException: not the SubjectPublicKeyInfo of a point on the key's own curve. */
+function peerOf(key: KeyRow, der: Uint8Array) {
+  try {
+    const publicKey = createPublicKey({ key: Buffer.from(der), format: 'der', type: 'spki' })
+    if (publicKey.asymmetricKeyDetails?.namedCurve === specOf(key.spec).curve) return publicKey
+  } catch {
+    // told below
+  }
+  throw validation(`PublicKey is not a valid public key for the key spec ${key.spec}.`)
 }

@@ -3,7 +3,7 @@
  * turn them into their service's error (InvalidKeyId in SSM).
  */
 import type { ErrorName } from '../../contract/types.ts'
-import { AwsError } from '../../platform/errors.ts'
+import { AwsError, validation } from '../../platform/errors.ts'
 
 export class KeyError extends AwsError {
   get problem(): ErrorName {
@@ -17,6 +17,13 @@ export const invalidUsage = (message: string): KeyError => new KeyError('Invalid
 export const unsupported = (message = ''): KeyError => new KeyError('UnsupportedOperationException', message)
 /** KMS gives no reason: forged, cut, and made for another context look the same. */
 export const invalidCiphertext = (): KeyError => new KeyError('InvalidCiphertextException')
+
+/** A dry run that asks for permissions alone: no ciphertext is looked at. ValidationException. */
+export function ignoresCiphertext(input: { DryRun?: boolean | undefined; DryRunModifiers?: string[] | undefined }) {
+  if (!input.DryRunModifiers?.includes('IGNORE_CIPHERTEXT')) return false
+  if (!input.DryRun) throw validation('DryRunModifiers can be given only with DryRun.')
+  return true
+}
 
 /** Every check has passed, and the caller asked for no more than that. */
 export function stopAtDryRun(input: { DryRun?: boolean | undefined }): void {

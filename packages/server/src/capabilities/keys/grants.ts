@@ -83,6 +83,7 @@ function grantsMake(key: store.KeyRow, operation: string): boolean {
   if (OF_ANY_KEY.includes(operation)) return true
   if (operation === 'GetPublicKey') return ['rsa', 'ec', 'ed25519'].includes(specOf(key.spec).family)
   if (key.usage === 'SIGN_VERIFY') return /^(Sign|Verify)$/.test(operation)
+  if (key.usage === 'KEY_AGREEMENT') return operation === 'DeriveSharedSecret'
   if (key.usage === 'GENERATE_VERIFY_MAC') return /^(Generate|Verify)Mac$/.test(operation)
   return /^(Encrypt|Decrypt|ReEncrypt(From|To))$/.test(operation)
     ? key.usage === 'ENCRYPT_DECRYPT'

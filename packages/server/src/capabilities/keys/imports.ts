@@ -17,7 +17,7 @@ import type { Context } from '../../platform/context.ts'
 import { validation } from '../../platform/errors.ts'
 import { keyOf } from './access.ts'
 import { changing, checkState, LIVING } from './changing.ts'
-import { invalidCiphertext, KeyError, unsupported } from './errors.ts'
+import { invalidCiphertext, KeyError, notFound, unsupported } from './errors.ts'
 import { materialId } from './lifecycle.ts'
 import { sealMaterial } from './material.ts'
 import { keyArn } from './resolve.ts'
@@ -143,6 +143,21 @@ function expiryOf(context: Context, input: Input<'ImportKeyMaterial', 'kms'>): D
   return input.ValidTo
 }
 
+/** One key has one material here, to which it can be given back. UnsupportedOperationException, NotFoundException. */
+function checkKind(key: store.KeyRow, input: Input<'ImportKeyMaterial', 'kms'>): void {
+  if (input.ImportType === 'NEW_KEY_MATERIAL' && key.importedDigest)
+    throw unsupported('A key cannot be given a second key material here.')
+  if (input.KeyMaterialDescription !== undefined) throw unsupported('Key material has no description here.')
+  if (input.ImportType === 'EXISTING_KEY_MATERIAL' && !key.importedDigest)
+    throw new KeyError('IncorrectKeyMaterialException', `No key material was imported into ${keyArn(key)} before.`)
+  checkMaterialId(key, input.KeyMaterialId)
+}
+
+function checkMaterialId(key: store.KeyRow, asked: string | undefined): void {
+  if (asked !== undefined && asked !== materialId(key))
+    throw notFound(`Key material ${asked} does not exist on ${keyArn(key)}`)
+}
+
 export const importKeyMaterial = (
   context: Context,
   input: Input<'ImportKeyMaterial', 'kms'>,
@@ -150,6 +165,7 @@ export const importKeyMaterial = (
   changing(context, input, async (inner, key) => {
     checkImportable(key)
     checkState(key, LIVING)
+    checkKind(key, input)
     const expiresAt = expiryOf(context, input)
     const spec = specOf(key.spec)
     const material = materialFrom(spec, unwrap(openToken(context, key, input.ImportToken), input.EncryptedKeyMaterial))
@@ -180,6 +196,7 @@ export const deleteImportedKeyMaterial = (
   changing(context, input, async (inner, key) => {
     checkImportable(key)
     checkState(key, LIVING)
+    checkMaterialId(key, input.KeyMaterialId)
     await store.deleteVersions(inner.sql, key)
     await store.changeKey(inner.sql, key, { state: 'PendingImport', material_expires_at: null })
     return { KeyId: keyArn(key), KeyMaterialId: key.spec === 'SYMMETRIC_DEFAULT' ? materialId(key) : undefined }

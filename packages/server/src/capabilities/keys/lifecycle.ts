@@ -55,6 +55,7 @@ export function metadataOf(key: store.KeyRow): Metadata {
     EncryptionAlgorithms: key.usage === 'ENCRYPT_DECRYPT' ? [...(spec.encryption ?? [])] : undefined,
     SigningAlgorithms: key.usage === 'SIGN_VERIFY' ? [...(spec.signing ?? [])] : undefined,
     MacAlgorithms: key.usage === 'GENERATE_VERIFY_MAC' ? [...(spec.mac ?? [])] : undefined,
+    KeyAgreementAlgorithms: key.usage === 'KEY_AGREEMENT' ? [...(spec.agreement ?? [])] : undefined,
     MultiRegion: false,
     CurrentKeyMaterialId: isSymmetric && hasMaterial ? materialId(key) : undefined,
   }

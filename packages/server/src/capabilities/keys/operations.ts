@@ -6,6 +6,7 @@ import { validation } from '../../platform/errors.ts'
 import { accessTo, accessToBlob, keyOf, type Use } from './access.ts'
 import * as aliases from './aliases.ts'
 import * as cryptography from './cryptography.ts'
+import { ignoresCiphertext } from './errors.ts'
 import * as grants from './grants.ts'
 import * as imports from './imports.ts'
 import * as lifecycle from './lifecycle.ts'
@@ -75,9 +76,14 @@ const tagKeys = (tags: { TagKey: string; TagValue: string }[]): Record<string, s
   ...(tags.length > 0 && { 'aws:TagKeys': tags.map(({ TagKey }) => TagKey) }),
 })
 
+/** ValidationException, unless the request says that it wants no ciphertext to be looked at. */
+function missing(input: Parameters<typeof ignoresCiphertext>[0]): Uint8Array {
+  if (!ignoresCiphertext(input)) throw validation('CiphertextBlob is required.')
+  return new Uint8Array()
+}
+
 function decrypt(input: Input<'Decrypt', 'kms'>, context: Context): Promise<Access> {
-  const blob = input.CiphertextBlob
-  if (blob === undefined) throw validation('CiphertextBlob is required.')
+  const blob = input.CiphertextBlob ?? missing(input)
   const algorithm = input.EncryptionAlgorithm ?? 'SYMMETRIC_DEFAULT'
   const keyId = input.KeyId
   if (keyId !== undefined)
@@ -86,6 +92,7 @@ function decrypt(input: Input<'Decrypt', 'kms'>, context: Context): Promise<Acce
       context,
     )
   if (algorithm !== 'SYMMETRIC_DEFAULT') throw validation('KeyId is required to decrypt with an asymmetric key.')
+  if (ignoresCiphertext(input)) throw validation('KeyId is required when the ciphertext is ignored.')
   return accessToBlob(context, input, 'key', blob, {
     action: 'kms:Decrypt',
     grantable: 'Decrypt',
@@ -96,8 +103,7 @@ function decrypt(input: Input<'Decrypt', 'kms'>, context: Context): Promise<Acce
 }
 
 async function reEncrypt(input: Input<'ReEncrypt', 'kms'>, context: Context): Promise<Access[]> {
-  const blob = input.CiphertextBlob
-  if (blob === undefined) throw validation('CiphertextBlob is required.')
+  const blob = input.CiphertextBlob ?? missing(input)
   const from: Use = {
     action: 'kms:ReEncryptFrom',
     grantable: 'ReEncryptFrom',
@@ -110,6 +116,8 @@ async function reEncrypt(input: Input<'ReEncrypt', 'kms'>, context: Context): Pr
     (input.SourceEncryptionAlgorithm ?? 'SYMMETRIC_DEFAULT') !== 'SYMMETRIC_DEFAULT'
   )
     throw validation('SourceKeyId is required to decrypt with an asymmetric key.')
+  if (input.SourceKeyId === undefined && ignoresCiphertext(input))
+    throw validation('SourceKeyId is required when the ciphertext is ignored.')
   const source =
     input.SourceKeyId === undefined
       ? await accessToBlob(context, input, 'source', blob, from)
@@ -149,6 +157,9 @@ const pairKeys = (input: { KeyPairSpec: string }): Keys => ({
 const signKeys = (input: { SigningAlgorithm: string; MessageType?: string | undefined }): Keys => ({
   'kms:SigningAlgorithm': input.SigningAlgorithm,
   'kms:MessageType': input.MessageType ?? 'RAW',
+})
+const agreementKeys = (input: { KeyAgreementAlgorithm: string }): Keys => ({
+  'kms:KeyAgreementAlgorithm': input.KeyAgreementAlgorithm,
 })
 const macKeys = (input: { MacAlgorithm: string }): Keys => ({ 'kms:MacAlgorithm': input.MacAlgorithm })
 
@@ -207,6 +218,10 @@ export const operations: ServiceOperations<'kms'> = {
   VerifyMac: { authorize: uses('VerifyMac', macKeys), handle: cryptography.verifyMac },
   Sign: { authorize: uses('Sign', signKeys), handle: cryptography.sign },
   Verify: { authorize: uses('Verify', signKeys), handle: cryptography.verify },
+  DeriveSharedSecret: {
+    authorize: uses('DeriveSharedSecret', agreementKeys),
+    handle: cryptography.deriveSharedSecret,
+  },
   GetPublicKey: { authorize: uses('GetPublicKey'), handle: cryptography.getPublicKey },
 
   EnableKeyRotation: {

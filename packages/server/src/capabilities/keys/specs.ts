@@ -9,6 +9,7 @@ export type KeySpec = NonNullable<Metadata['KeySpec']>
 export type KeyUsage = NonNullable<Metadata['KeyUsage']>
 export type SigningAlgorithm = Input<'Sign', 'kms'>['SigningAlgorithm']
 export type EncryptionAlgorithm = NonNullable<Input<'Encrypt', 'kms'>['EncryptionAlgorithm']>
+export type AgreementAlgorithm = Input<'DeriveSharedSecret', 'kms'>['KeyAgreementAlgorithm']
 export type MacAlgorithm = Input<'GenerateMac', 'kms'>['MacAlgorithm']
 
 export interface Spec {
@@ -23,6 +24,7 @@ export interface Spec {
   signing?: readonly SigningAlgorithm[]
   encryption?: readonly EncryptionAlgorithm[]
   mac?: readonly MacAlgorithm[]
+  agreement?: readonly AgreementAlgorithm[]
 }
 
 const RSA_SIGNING: readonly SigningAlgorithm[] = [
@@ -47,6 +49,12 @@ const ec = (curve: string, algorithm: SigningAlgorithm): Spec => ({
   curve,
   signing: [algorithm],
 })
+/** Curves on which two parties can also agree on a secret. */
+const nist = (curve: string, algorithm: SigningAlgorithm): Spec => ({
+  ...ec(curve, algorithm),
+  usages: ['SIGN_VERIFY', 'KEY_AGREEMENT'],
+  agreement: ['ECDH'],
+})
 const hmac = (bytes: number, algorithm: MacAlgorithm): Spec => ({
   family: 'hmac',
   usages: ['GENERATE_VERIFY_MAC'],
@@ -68,9 +76,9 @@ const SPECS: { readonly [name in KeySpec]?: Spec } = {
   RSA_2048: rsa(2048),
   RSA_3072: rsa(3072),
   RSA_4096: rsa(4096),
-  ECC_NIST_P256: ec('prime256v1', 'ECDSA_SHA_256'),
-  ECC_NIST_P384: ec('secp384r1', 'ECDSA_SHA_384'),
-  ECC_NIST_P521: ec('secp521r1', 'ECDSA_SHA_512'),
+  ECC_NIST_P256: nist('prime256v1', 'ECDSA_SHA_256'),
+  ECC_NIST_P384: nist('secp384r1', 'ECDSA_SHA_384'),
+  ECC_NIST_P521: nist('secp521r1', 'ECDSA_SHA_512'),
   ECC_SECG_P256K1: ec('secp256k1', 'ECDSA_SHA_256'),
   ECC_NIST_EDWARDS25519: { family: 'ed25519', usages: ['SIGN_VERIFY'], signing: ['ED25519_SHA_512'] },
 }
