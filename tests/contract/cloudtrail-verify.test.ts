@@ -49,6 +49,7 @@ describe('the chain of the audit', () => {
           region: REGION,
           records: 60,
           trimmed: 0,
+          bytes: expect.any(Number),
           hash: expect.stringMatching(/^[0-9a-f]{64}$/),
         },
       ],
@@ -130,6 +131,40 @@ describe('the chain of the audit', () => {
     const { Events = [] } = await new CloudTrail(account.config).lookupEvents({})
     const { EventId: eventId } = Events[Events.length - record]!
     expect((await verify(testbed, account.account)).chains[0]?.flaw).toMatchObject({ record, eventId })
+  })
+
+  it('that was put back, head and all, is found out by what an earlier verification saw', async () => {
+    await using testbed = await startTestbed()
+    const account = await testbed.account()
+    const { database } = testbed.server
+    const scope = { account: account.account, region: REGION }
+    const sealer = createSealer(Buffer.alloc(32, 7))
+    const reportOf = async (...earlier: Parameters<typeof verifyTrail>[3] & {}) => {
+      const { chains } = await verifyTrail(database, sealer, scope, earlier)
+      const [{ records, trimmed, hash, flaw }] = chains as [(typeof chains)[number]]
+      return { head: { ...scope, seq: trimmed + records, hash }, flaw }
+    }
+    await threeSegments(testbed, account)
+    const [then] = await database`select * from trail_chains where account = ${scope.account}`
+    const { head: first } = await reportOf()
+    const trail = new CloudTrail(account.config)
+    for (const _ of [1, 2, 3]) await trail.lookupEvents({})
+    await eventually('they are written', async () => (await reportOf()).head.seq === 12)
+    const { head: second } = await reportOf()
+    expect((await reportOf(first, second)).flaw).toBeUndefined()
+
+    await database`delete from trail_segments where account = ${scope.account} and last_seq > ${then!.last_seq}`
+    await database`update trail_chains set ${database(then!, 'last_seq', 'hash', 'seal')} where account = ${scope.account}`
+    expect((await reportOf(first)).flaw).toBeUndefined()
+    expect((await reportOf(second)).flaw).toMatchObject({ record: 10, reason: expect.stringMatching(/was put back/) })
+    for (const _ of [1, 2, 3, 4]) await trail.lookupEvents({})
+    await eventually('it goes on', async () => (await reportOf()).head.seq === 13)
+    expect((await reportOf()).flaw).toBeUndefined()
+    expect((await reportOf(second)).flaw).toMatchObject({ record: 12, reason: expect.stringMatching(/seen before/) })
+
+    await database`delete from trail_chains where account = ${scope.account}`
+    await database`delete from trail_segments where account = ${scope.account}`
+    expect((await reportOf(second)).flaw).toMatchObject({ record: 1 })
   })
 
   it('notices when the list of chains is gone', async () => {

@@ -7,7 +7,7 @@ export {
   parseKeysFile,
   type RootCredentials,
 } from './capabilities/identity/index.ts'
-export { recordServiceEvent, type TrailReport, verifyTrail } from './capabilities/trail/index.ts'
+export { type EarlierHead, recordServiceEvent, type TrailReport, verifyTrail } from './capabilities/trail/index.ts'
 export { capabilities } from './capabilities.ts'
 export {
   createAuthority,

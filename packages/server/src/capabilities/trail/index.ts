@@ -21,7 +21,7 @@ import { openWriter, type Writer } from './writer.ts'
 
 export type { ServiceEvent } from './event.ts'
 export { recordServiceEvent } from './service-events.ts'
-export { type ChainReport, type TrailReport, verifyTrail } from './verify.ts'
+export { type ChainReport, type EarlierHead, type TrailReport, verifyTrail } from './verify.ts'
 
 /** The content of a call: not an operation of AWS, which keeps none. */
 const contentRoute: Route = {

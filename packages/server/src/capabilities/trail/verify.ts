@@ -1,13 +1,13 @@
 /**
  * Whether the audit is as it was written, found out from the database and the root key alone: every chain of the roll is
  * followed from its anchor to its sealed head. Names the first record that was changed, removed, put in between or cut
- * off. What it cannot see is a database that was put back as a whole to what it was before: keep a chain's head elsewhere
- * (digest files, the output of an earlier verification) to see that, too.
+ * off. What it cannot see by itself is a chain that was put back to what it was before, head and all: give it the heads of
+ * an earlier verification, kept elsewhere, to see that, too.
  */
 import type { Scope } from '../../platform/arn.ts'
 import type { Database, Sql } from '../../platform/database.ts'
 import type { Sealer } from '../../platform/seal.ts'
-import { follow, indexOf, type Link, sealedText, TAG_BYTES, unpack } from './chain.ts'
+import { FIRST_HASH, follow, indexOf, type Link, sealedText, TAG_BYTES, unpack } from './chain.ts'
 import { factsOf, momentOf } from './event.ts'
 import { openRoll } from './roll.ts'
 import {
@@ -38,9 +38,18 @@ export interface ChainReport extends Scope {
   records: number
   /** Records before the first one, trimmed by age. */
   trimmed: number
+  /** Bytes that these records take, without indexes. */
+  bytes: number
   /** The last good record's hash in hex. */
   hash: string
   flaw?: Flaw
+}
+
+/** What a chain ended with when it was verified before. */
+export interface EarlierHead extends Scope {
+  seq: number
+  /** In hex. */
+  hash: string
 }
 
 export interface TrailReport {
@@ -50,22 +59,34 @@ export interface TrailReport {
 }
 
 /** Reads one snapshot of the database; servers may go on writing meanwhile. */
-export async function verifyTrail(database: Database, sealer: Sealer, only: Partial<Scope> = {}): Promise<TrailReport> {
+export async function verifyTrail(
+  database: Database,
+  sealer: Sealer,
+  only: Partial<Scope> = {},
+  earlier: readonly EarlierHead[] = [],
+): Promise<TrailReport> {
   return inSnapshot(database, async (sql) => {
     const isWanted = ({ account, region }: Scope) =>
       (only.account ?? account) === account && (only.region ?? region) === region
     const roll = await readRoll(sql)
     const listed = roll && openRoll(sealer, roll)
     const known = new Map<string, Scope>()
-    for (const scope of [...(listed ?? []), ...(await readChains(sql)), ...(await readScopes(sql))])
+    for (const scope of [...(listed ?? []), ...(await readChains(sql)), ...(await readScopes(sql)), ...earlier])
       known.set(chainName(scope), { account: scope.account, region: scope.region })
     const chains: ChainReport[] = []
     for (const [, scope] of [...known].sort(([one], [other]) => (one < other ? -1 : 1)))
-      if (isWanted(scope)) chains.push(await verifyChain(sql, sealer, scope))
+      if (isWanted(scope)) chains.push(await verifyChain(sql, sealer, scope, headsOf(scope, earlier)))
     if (listed) return { chains }
     return { chains, flaw: roll ? 'the roll of chains was changed' : 'the roll of chains is gone' }
   })
 }
+
+const headsOf = ({ account, region }: Scope, earlier: readonly EarlierHead[]): Map<number, string> =>
+  new Map(
+    earlier
+      .filter((head) => head.account === account && head.region === region)
+      .map(({ seq, hash }): [number, string] => [seq, hash]),
+  )
 
 class FlawFound extends Error {
   readonly flaw: Flaw
@@ -75,12 +96,26 @@ class FlawFound extends Error {
   }
 }
 
-async function verifyChain(sql: Sql, sealer: Sealer, scope: Scope): Promise<ChainReport> {
-  const state = { anchor: 0, link: { seq: 0, hash: Buffer.alloc(32) } as Link }
+interface State {
+  anchor: number
+  link: Link
+  bytes: number
+  /** Hashes of records that were seen before. */
+  seen: ReadonlyMap<number, string>
+}
+
+async function verifyChain(
+  sql: Sql,
+  sealer: Sealer,
+  scope: Scope,
+  seen: ReadonlyMap<number, string>,
+): Promise<ChainReport> {
+  const state: State = { anchor: 0, link: { seq: 0, hash: FIRST_HASH }, bytes: 0, seen }
   const report = (): ChainReport => ({
     ...scope,
     records: state.link.seq - state.anchor,
     trimmed: state.anchor,
+    bytes: state.bytes,
     hash: state.link.hash.toString('hex'),
   })
   try {
@@ -89,6 +124,7 @@ async function verifyChain(sql: Sql, sealer: Sealer, scope: Scope): Promise<Chai
     checkAnchor(sealer, chain)
     state.anchor = chain.anchor.seq
     state.link = chain.anchor
+    checkSeen(state)
     for (let after = -1; ; ) {
       const segments = await readSegments(sql, scope, after, SEGMENTS_AT_A_TIME)
       for (const segment of segments) {
@@ -98,6 +134,7 @@ async function verifyChain(sql: Sql, sealer: Sealer, scope: Scope): Promise<Chai
       if (segments.length < SEGMENTS_AT_A_TIME) break
     }
     checkHead(sealer, chain, state.link)
+    checkLength(state)
     return report()
   } catch (error) {
     if (error instanceof FlawFound) return { ...report(), flaw: error.flaw }
@@ -127,7 +164,25 @@ function checkHead(sealer: Sealer, chain: ChainRow, link: Link): void {
     throw new FlawFound({ record: link.seq, reason: 'it is not what the chain ends with' })
 }
 
-async function verifySegment(sealer: Sealer, scope: Scope, segment: SegmentRow, state: { link: Link }): Promise<void> {
+function checkSeen({ link, seen }: State): void {
+  const before = seen.get(link.seq)
+  if (before !== undefined && before !== link.hash.toString('hex'))
+    throw new FlawFound({
+      record: link.seq,
+      reason: 'it is not the one that was seen before: the chain was put back and continued',
+    })
+}
+
+function checkLength({ link, seen }: State): void {
+  const last = Math.max(0, ...seen.keys())
+  if (last > link.seq)
+    throw new FlawFound({
+      record: link.seq + 1,
+      reason: `it is missing: the chain was put back, it had ${last} records before`,
+    })
+}
+
+async function verifySegment(sealer: Sealer, scope: Scope, segment: SegmentRow, state: State): Promise<void> {
   const { firstSeq, lastSeq, tags } = segment
   const expected = state.link.seq + 1
   if (firstSeq > expected)
@@ -147,6 +202,7 @@ async function verifySegment(sealer: Sealer, scope: Scope, segment: SegmentRow, 
         reason: 'it was changed, or what was before it is missing',
       })
     state.link = next
+    checkSeen(state)
   }
   if (tags.length !== texts.length * TAG_BYTES)
     throw new FlawFound({ record: firstSeq, reason: 'its tags were changed' })
@@ -158,6 +214,7 @@ async function verifySegment(sealer: Sealer, scope: Scope, segment: SegmentRow, 
       reason: `it or one of those up to ${lastSeq} was rewritten: the seal does not fit`,
     })
   checkIndex(segment, texts)
+  state.bytes += segment.body.length
 }
 
 /** A record that is there and cannot be looked up is as good as removed. */
