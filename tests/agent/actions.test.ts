@@ -62,6 +62,21 @@ function download(sourceType: string, sourceInfo: object | string, destinationPa
   }
 }
 
+describe('aws:runDocument', () => {
+  it('succeeds at once with AWS-Noop, which documents with hooks call when there is none', async () => {
+    const hook = (documentType: string) => ({
+      action: 'aws:runDocument',
+      name: `hook${documentType}`,
+      inputs: { documentType, documentPath: 'AWS-Noop', documentParameters: '{}' },
+    })
+    const mainSteps = [hook('SSMDocument'), hook('LocalPath')]
+    const end = await ended({ schemaVersion: '2.2', mainSteps })
+    expect(end.documentStatus).toBe('Success')
+    const steps = stepsOf(end)
+    for (const { name } of mainSteps) expect(steps[name]).toMatchObject({ status: 'Success', code: 0 })
+  })
+})
+
 describe('aws:downloadContent', () => {
   it('fetches over http, follows a redirect, and leaves the file where later steps find it', async () => {
     const document = download('HTTP', { url: `${webAddress}/moved/it` }, 'things/', 'cat it')

@@ -13,11 +13,15 @@ import {
 import { reason } from '../log.ts'
 import { failed, type Plugin, type PluginRun, textInput } from './step.ts'
 
+/** What documents with hooks call when nobody has hooked anything in; there is no document of that name. */
+const NO_DOCUMENT = 'AWS-Noop'
+
 export const runDocument: Plugin = async (step) => {
   const type = textInput(step.inputs, 'documentType')
   const path = textInput(step.inputs, 'documentPath')
   try {
     if (path === '') return failed('documentPath must be given')
+    if (path === NO_DOCUMENT) return { exitCode: 0 }
     const parameters = documentParameters(step.inputs.documentParameters)
     switch (type) {
       case 'SSMDocument':
