@@ -698,6 +698,53 @@ describe('reading', () => {
     expect(account.account).not.toBe('')
   })
 
+  it('finds commands and invocations by their status, in either of its two forms, and by their stage', async () => {
+    const { ssm: own, nodes, ids: targets } = await given(3)
+    const one = { ...shell, TimeoutSeconds: 600 }
+    const [failed, success, late] = [
+      await sent(own, { ...one, InstanceIds: targets.slice(0, 2), MaxConcurrency: '1' }),
+      await sent(own, { ...one, InstanceIds: [targets[2]!] }),
+      await sent(own, { ...one, InstanceIds: [targets[2]!] }),
+    ]
+    const nobody = await sent(own, { ...one, Targets: [{ Key: 'tag:Env', Values: ['nowhere'] }] })
+    const first = targets[0]! < targets[1]! ? nodes[0]! : nodes[1]!
+    await carryOut(first, 'Failed')
+    await ended(own, failed, 'Failed')
+    const job = await nodes[2]!.nextJob()
+    expect([success, late].some((id) => job.JobId.includes(id))).toBe(true)
+    const [done, open] = job.JobId.includes(success) ? [success, late] : [late, success]
+    nodes[2]!.acknowledge(job)
+    await nodes[2]!.reply(job.JobId, 'Success', { [STEP]: {} })
+    await ended(own, done, 'Success')
+    await nodes[2]!.disconnect()
+    const running = await own.listCommands({ Filters: [{ key: 'ExecutionStage', value: 'Executing' }] })
+    expect(running.Commands?.map(({ CommandId }) => CommandId)).toEqual([open])
+    testbed.clock.advance(601_000)
+    await ended(own, open, 'DeliveryTimedOut')
+    const found = async (value: string) =>
+      (await own.listCommands({ Filters: [{ key: 'Status', value }] })).Commands?.map(({ CommandId }) => CommandId)
+    expect(await found('Success')).toEqual([done])
+    expect(await found('Failed')).toEqual(expect.arrayContaining([failed, nobody]))
+    expect(await found('NoInstancesInTag')).toEqual([nobody])
+    for (const value of ['TimedOut', 'DeliveryTimedOut']) expect(await found(value), value).toEqual([open])
+    expect(await found('Pending')).toEqual([])
+    const complete = await own.listCommands({ Filters: [{ key: 'ExecutionStage', value: 'Complete' }] })
+    expect(complete.Commands).toHaveLength(4)
+    const invoked = async (value: string) =>
+      (await own.listCommandInvocations({ Filters: [{ key: 'Status', value }] })).CommandInvocations?.map(
+        ({ CommandId, StatusDetails }) => [CommandId, StatusDetails],
+      )
+    expect(await invoked('Failed')).toEqual(
+      expect.arrayContaining([
+        [failed, 'Failed'],
+        [failed, 'Terminated'],
+      ]),
+    )
+    expect(await invoked('Terminated')).toEqual([[failed, 'Terminated']])
+    for (const value of ['TimedOut', 'DeliveryTimedOut'])
+      expect(await invoked(value), value).toEqual([[open, 'DeliveryTimedOut']])
+  })
+
   it('knows which plugins there are', async () => {
     const asked = { CommandId: commands[0]!, InstanceId: ids[0]! }
     expect(await ssm.getCommandInvocation(asked)).toMatchObject({
