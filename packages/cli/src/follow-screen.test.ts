@@ -18,6 +18,24 @@ describe('the name of a node', () => {
   })
 })
 
+describe('a name that a machine gives itself', () => {
+  it.each([
+    `${ESC}[2Jgone`,
+    'two\nlines',
+    'bell\u0007',
+    'csi\u009b2J',
+    'right to left \u202e',
+    'line\u2028end',
+    'mi-2', // the id of another
+  ])('is not shown when it is %j', (name) => {
+    const names = shownNames([
+      { nodeId: 'mi-1', names: [name, 'given'] },
+      { nodeId: 'mi-2', names: ['web'] },
+    ])
+    expect([...names.values()]).toEqual(['given', 'web'])
+  })
+})
+
 describe('a line on a terminal', () => {
   it.each([
     ['plain text', 'plain text'],

@@ -10,14 +10,16 @@ export interface Followed {
   names: readonly (string | undefined)[]
 }
 
-/** Each node's best name that no other node has too; its id where there is none. */
+/** A machine calls itself what it likes: nothing that moves a cursor, breaks a line or turns the direction of writing. */
+const UNSHOWABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u
+
+/** Each node's best name that can be shown and that no other node has too, as its id or otherwise; its id where there is none. */
 export function shownNames(nodes: readonly Followed[]): Map<string, string> {
-  const bearers = new Map<string, Set<string>>()
+  const bearers = new Map(nodes.map(({ nodeId }) => [nodeId, new Set([nodeId])]))
   for (const { nodeId, names } of nodes)
     for (const name of names) if (name) bearers.set(name, (bearers.get(name) ?? new Set()).add(nodeId))
-  return new Map(
-    nodes.map(({ nodeId, names }) => [nodeId, names.find((name) => name && bearers.get(name)?.size === 1) || nodeId]),
-  )
+  const isOwn = (name: string | undefined) => name && bearers.get(name)?.size === 1 && !UNSHOWABLE.test(name)
+  return new Map(nodes.map(({ nodeId, names }) => [nodeId, names.find(isOwn) || nodeId]))
 }
 
 const ESC = '\u001b'
