@@ -1,13 +1,21 @@
 /** What a command asks for beside its run: output in a bucket, notifications, alarms. Carried out, or refused in words. */
 import { createHash, createHmac } from 'node:crypto'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { SSM } from '@aws-sdk/client-ssm'
 import { eventually, startTestbed, type Testbed } from '@musterbook/testbed'
-import { canonicalRequest, parseAuthorization, signatureOf, signingKey, stringToSign } from '@musterbook/wire'
+import {
+  buildOutputChunk,
+  canonicalRequest,
+  OUTPUT_MESSAGE,
+  parseAuthorization,
+  signatureOf,
+  signingKey,
+  stringToSign,
+} from '@musterbook/wire'
 import { afterAll, describe, expect, it } from 'vitest'
 import { refusal } from './refusal.ts'
 import { clientOf, simulatedNode } from './simulated-node.ts'
@@ -148,6 +156,42 @@ describe('output in a bucket', () => {
       StandardOutputUrl: `${store.origin}/bucket/${key}`,
       StandardErrorUrl: '',
     })
+  })
+
+  it('is that of the steps of the document, however a node calls them', async () => {
+    const { node, ssm } = await given(toFolder)
+    const OutputS3BucketName = 'the-bucket'
+    const { Command } = await ssm.sendCommand({ ...shell, InstanceIds: [node.nodeId], OutputS3BucketName })
+    const CommandId = Command!.CommandId!
+    const job = await node.nextJob()
+    node.acknowledge(job)
+    const outside = `../../../escaped-${CommandId}`
+    const data = Buffer.from('sent').toString('base64')
+    const chunk = { jobId: job.JobId, step: `${outside}/sent`, stream: 'stdout' as const, start: 0, data }
+    node.send(OUTPUT_MESSAGE.output, buildOutputChunk(chunk))
+    await node.reply(job.JobId, 'Success', {
+      [`${outside}/reported`]: { stdout: 'reported' },
+      'aws:runShellScript': { stdout: 'the document’s' },
+    })
+    await eventually('both are known', async () => {
+      const { CommandInvocations } = await ssm.listCommandInvocations({ CommandId, Details: true })
+      const [row] = await toFolder.server.ground.sql`
+        select 1 from command_output where command_id = ${CommandId} and step = ${chunk.step}`
+      return CommandInvocations?.[0]?.CommandPlugins?.length === 2 && row !== undefined
+    })
+    toFolder.clock.advance(6_000)
+    await eventually('the output is written', async () => {
+      const { CommandInvocations } = await ssm.listCommandInvocations({ CommandId, Details: true })
+      return CommandInvocations?.[0]?.CommandPlugins?.some(({ StandardOutputUrl }) => StandardOutputUrl)
+    })
+    const written = await readdir(folder, { recursive: true })
+    expect(written.filter((path) => path.includes('escaped'))).toEqual([])
+    expect(written).toContain(
+      join('the-bucket', CommandId, node.nodeId, 'awsrunShellScript/0.awsrunShellScript/stdout'),
+    )
+    const { CommandInvocations } = await ssm.listCommandInvocations({ CommandId, Details: true })
+    const extra = CommandInvocations?.[0]?.CommandPlugins?.find(({ Name }) => Name?.includes('escaped'))
+    expect(extra).toMatchObject({ Output: 'reported', StandardOutputUrl: '' })
   })
 
   it('is refused where it leads nowhere, or out of its folder', async () => {

@@ -55,8 +55,13 @@ export const addressOf = (destination: OutputDestination, { bucket, key }: Place
     ? pathToFileURL(`${destination.folder}/${bucket}/${key}`).href
     : `${destination.endpoint}/${bucket}/${encoded(key)}`
 
-/** Resolves when the whole lies there; NotPut where a store has refused it. */
+/**
+ * Resolves when the whole lies there; NotPut where a store has refused it, and for a place that no caller should ask for:
+ * outside of its bucket.
+ */
 export async function put(destination: OutputDestination, place: Place, thing: Thing, now: Date): Promise<void> {
+  if (!isBucketName(place.bucket) || !isKeyPrefix(place.key))
+    throw new NotPut('InvalidKey', 'the place lies outside of its bucket')
   const address = addressOf(destination, place)
   if (!('folder' in destination)) return putObject(destination, address, thing, now)
   const path = fileURLToPath(address)

@@ -46,6 +46,7 @@ async function keep(work: WorkContext, destination: OutputDestination, invocatio
   await keepReported(work, invocation, work.now())
   for (const { step, stream, size } of await store.listStreams(work.sql, invocation)) {
     const place = placeOf(invocation.output, invocation, step, stream)
+    if (!place) continue
     await put(destination, place, { size, bytes: streamOf(work, invocation, step, stream, size) }, work.now())
   }
 }

@@ -12,13 +12,17 @@ import type { OutputOptions } from './store.ts'
 export const isPlace = ({ OutputS3BucketName: bucket = '', OutputS3KeyPrefix: prefix = '' }: OutputOptions): boolean =>
   isBucketName(bucket) && isKeyPrefix(prefix)
 
+/**
+ * Undefined for a step that the document does not have: its name would be the node's own word, and part of a path.
+ */
 export function placeOf(
   output: OutputOptions,
   invocation: { commandId: string; nodeId: string; steps: { name: string; action: string }[] },
   step: string,
   stream: string,
-): Place {
-  const action = invocation.steps.find(({ name }) => name === step)?.action ?? step
+): Place | undefined {
+  const action = invocation.steps.find(({ name }) => name === step)?.action
+  if (action === undefined) return undefined
   const plugin = action.replaceAll(':', '')
   const parts = [
     ...(output.OutputS3KeyPrefix ?? '').split('/'),

@@ -171,10 +171,11 @@ const settled = ({ status, statusDetails }: store.InvocationRow, step: store.Ste
 
 /** Where a step's output was written; empty before it is, and for a stream that had none. */
 function addressesOf({ choices }: Context, row: store.InvocationRow, step: store.StepRow | undefined) {
-  const address = (stream: string, text: string) =>
-    step && text !== '' && row.outputKept && choices.commandOutput
-      ? addressOf(choices.commandOutput, placeOf(row.output, row, step.name, stream))
-      : ''
+  const address = (stream: string, text: string) => {
+    if (!step || text === '' || !row.outputKept || !choices.commandOutput) return ''
+    const place = placeOf(row.output, row, step.name, stream)
+    return place ? addressOf(choices.commandOutput, place) : ''
+  }
   return {
     StandardOutputUrl: address('stdout', step?.standardOutput ?? ''),
     StandardErrorUrl: address('stderr', step?.standardError ?? ''),
