@@ -1,4 +1,5 @@
 /** `musterbook session` and `musterbook forward` at a terminal: what they leave behind, whom they trust, and what they say. */
+import { once } from 'node:events'
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,7 +8,7 @@ import { DescribeSessionsCommand } from '@aws-sdk/client-ssm'
 import { eventually, MUSTERBOOK, type Node, startTestbed, type TestAccount, type Testbed } from '@musterbook/testbed'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startPty } from '../../packages/agent/src/sessions/pty.ts'
-import { environmentOf, musterbook } from './musterbook.ts'
+import { environmentOf, musterbook, spawnMusterbook } from './musterbook.ts'
 
 let testbed: Testbed
 let account: TestAccount
@@ -92,6 +93,23 @@ describe('the terminal of `musterbook session`', { timeout: 60_000 }, () => {
 })
 
 describe('`musterbook session`', { timeout: 60_000 }, () => {
+  it('runs what is piped into its shell, and ends when that is at its end', async () => {
+    for (const [input, shown] of [
+      ['echo piped-$((1 + 1))\n', 'piped-2'],
+      ['echo piped-$((1 + 2))', 'piped-3'], // the last line is not ended
+    ] as const) {
+      const child = spawnMusterbook(testbed, account, 'session', node.nodeId)
+      let said = ''
+      child.stdout.on('data', (chunk: Buffer) => {
+        said += chunk
+      })
+      child.stdin.end(input)
+      expect(await once(child, 'close')).toEqual([0, null])
+      expect(said).toContain(shown)
+    }
+    await eventually('no session is left', async () => (await activeSessions()).length === 0)
+  })
+
   it('ends at once, and says whom it trusts, when the certificate is not of theirs', async () => {
     const wrong = join(folder, 'wrong.pem')
     await writeFile(wrong, rootCertificates[0] ?? '')

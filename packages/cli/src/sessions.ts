@@ -27,6 +27,12 @@ AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN) stand in for what is not given, an
 /** How long an agent may take to end a session at its client's word. */
 const LAST_WORD_MS = 3_000
 
+/**
+ * Ctrl-D, by which a terminal tells its program that the input is at its end: one hands on a line that was not ended, one ends
+ * the program that reads it, one the shell behind it.
+ */
+const END_OF_INPUT = Uint8Array.of(4, 4, 4)
+
 interface Started {
   SessionId: string
   TokenValue: string
@@ -139,7 +145,11 @@ async function shell(access: Access, node: string, values: Values): Promise<void
       ...options,
       events: {
         ready({ sessionType, properties }) {
-          if (sessionType !== 'Port') return takeInput()
+          if (sessionType !== 'Port') {
+            takeInput()
+            stdin.once('end', () => client.write(END_OF_INPUT))
+            return
+          }
           if (isForwarded(properties)) return end('This document opens a local port: use musterbook forward.')
           takeInput()
           // A port knows no half of a connection: at the end of the input the agent closes it, and the session ends.
