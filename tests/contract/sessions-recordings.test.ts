@@ -80,6 +80,18 @@ describe('a recorded shell', () => {
     }
   })
 
+  it('is found once by what it showed once, also where more was shown a while later', async () => {
+    const shell = await startSession(account.ssm, testbed.caFile, { Target: node.nodeId })
+    shell.type('stty -echo; echo only-$((1 + 1))-once\r')
+    await shell.shows('only-2-once')
+    await eventually('it is written', async () => (await musterbook('search', 'only-2-once')).code === 0)
+    shell.type('echo another-$((1 + 1))-part; exit\r') // repeats the last words of the part before
+    await eventually('it ends', () => shell.ended() !== undefined)
+    await eventually('that is written, too', async () => (await musterbook('search', 'another-2-part')).code === 0)
+    const { text } = await musterbook('search', 'only-2-once')
+    expect(text.trim().split('\n')).toHaveLength(1)
+  })
+
   it('shows what was changed, cut off or taken out', async () => {
     const { sql } = testbed.server.ground
     const changed = await recordedShell('hidden-one')

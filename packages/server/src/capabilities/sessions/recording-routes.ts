@@ -7,7 +7,7 @@ import { arn } from '../../platform/arn.ts'
 import type { Route } from '../../platform/capability.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { verdictOf } from './recording.ts'
-import { OVERLAP, outputOf, secondOf, shownText } from './shown-text.ts'
+import { foundIn, OVERLAP, outputOf, secondOf, shownText } from './shown-text.ts'
 import * as store from './store.ts'
 
 export const RECORDING_ACTION = 'ssm:GetSessionRecording'
@@ -51,11 +51,13 @@ export const recordingRoutes: Route[] = [
         throw new AwsError('ValidationException', `text takes 1 to ${OVERLAP} characters.`)
       const found = await store.searchRecordings(context.sql, context, text, SEARCH_LIMIT)
       return json({
-        matches: found.map(({ body, shown, ...session }) => ({
-          ...session,
-          seconds: secondOf(body, text),
-          text: lineWith(shown || shownText(outputOf(body)), text),
-        })),
+        matches: found
+          .filter(({ body, shown }) => foundIn(body, shown, text))
+          .map(({ body, shown, ...session }) => ({
+            ...session,
+            seconds: secondOf(body, text),
+            text: lineWith(shown || shownText(outputOf(body)), text),
+          })),
       })
     },
   },

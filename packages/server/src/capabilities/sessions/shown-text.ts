@@ -14,6 +14,12 @@ export const shownText = (output: string): string => output.replace(ESCAPES, '')
 /** Characters of a chunk's text that the next one repeats, so that what lies across both is found: the longest search. */
 export const OVERLAP = 200
 
+/** Whether the text ends in what this chunk showed itself; what lies in the repeated words alone is the chunk's before. */
+export function foundIn(body: string, shown: string, text: string): boolean {
+  const repeated = shown === '' ? 0 : Math.max(0, shown.length - shownText(outputOf(body)).length)
+  return repeated === 0 || shown.includes(text, Math.max(0, repeated - text.length + 1))
+}
+
 /** All that the output events of these asciicast lines hold. */
 export const outputOf = (body: string): string =>
   eventsOf(body)
