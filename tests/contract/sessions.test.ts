@@ -173,7 +173,10 @@ describe('StartSession', () => {
   })
 
   it('refuses documents that are none of a session', async () => {
-    await expect(start({ DocumentName: 'AWS-RunShellScript' })).rejects.toMatchObject({ name: 'InvalidDocument' })
+    await expect(start({ DocumentName: 'AWS-RunShellScript' })).rejects.toMatchObject({
+      name: 'InvalidDocument',
+      message: "Document type: 'Command' is not supported. Only type: 'Session' is supported for Session Manager.",
+    })
     await expect(start({ DocumentName: 'NoSuchDocument' })).rejects.toMatchObject({ name: 'InvalidDocument' })
     const Parameters = { portNumber: ['70000'] }
     await expect(start({ DocumentName: 'AWS-StartSSHSession', Parameters })).rejects.toMatchObject({

@@ -105,11 +105,14 @@ async function sessionDocument(
   context: Context,
   name: string,
 ): Promise<{ document: SessionDocument; content: JsonObject }> {
-  const { document, content } = await findDocument(context, name, undefined).catch((error: unknown) => {
+  const { document, documentType, content } = await findDocument(context, name, undefined).catch((error: unknown) => {
     throw error instanceof AwsError ? new AwsError('InvalidDocument', error.message) : error
   })
   if (document.kind !== 'session')
-    throw new AwsError('InvalidDocument', `Document type ${document.kind} is not supported for sessions.`)
+    throw new AwsError(
+      'InvalidDocument',
+      `Document type: '${documentType}' is not supported. Only type: 'Session' is supported for Session Manager.`,
+    )
   return { document, content: content as JsonObject }
 }
 
