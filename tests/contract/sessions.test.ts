@@ -1,7 +1,12 @@
 /** Session Manager through the AWS SDK, a real agent and our own client: what people do with a shell on a node. */
 
 import { readFileSync } from 'node:fs'
-import { CreateDocumentCommand, DescribeSessionsCommand, TerminateSessionCommand } from '@aws-sdk/client-ssm'
+import {
+  CreateDocumentCommand,
+  DeregisterManagedInstanceCommand,
+  DescribeSessionsCommand,
+  TerminateSessionCommand,
+} from '@aws-sdk/client-ssm'
 import { eventually, type Node, startTestbed, type TestAccount, type Testbed } from '@musterbook/testbed'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
@@ -139,6 +144,19 @@ describe('a shell', () => {
     expect(await eventually('the client is told', async () => shell.ended())).toBe(
       'The connection to the node was lost.',
     )
+  })
+
+  it('ends when its node is deregistered, and others go on', async () => {
+    const left = await testbed.node(account, { settings: { sessionUser: '' } })
+    const [shell, other] = await Promise.all([start({ Target: left.nodeId }), start()])
+    await Promise.all([shell, other].map((one) => eventually('it runs', async () => one.session())))
+    await account.ssm.send(new DeregisterManagedInstanceCommand({ InstanceId: left.nodeId }))
+    const words = 'The session ended because its node was deregistered.'
+    expect(await eventually('the client is told', async () => shell.ended())).toBe(words)
+    expect(await stateOf(shell.sessionId, 'History')).toMatchObject({ Status: 'Terminated', Details: words })
+    other.type('echo still-$((1 + 1))\r')
+    await other.shows('still-2')
+    other.type('exit\r')
   })
 })
 

@@ -21,7 +21,7 @@ import init from './migrations/0001-init.sql'
 import recordings from './migrations/0002-recordings.sql'
 import sessionKeys from './migrations/0003-session-keys.sql'
 import shown from './migrations/0004-shown-text.sql'
-import { endForgotten, forgetOld, sealRecordings } from './reconcile.ts'
+import { endForgotten, endOfGoneNodes, forgetOld, sealRecordings } from './reconcile.ts'
 import { sealedSeal } from './recording.ts'
 import { recordingRoutes } from './recording-routes.ts'
 import { END_WORDS } from './rules.ts'
@@ -48,7 +48,7 @@ export const sessions: Capability = {
     { name: '0004-shown-text', sql: shown },
   ],
   sealed: [sealedSeal],
-  reconcilers: [endForgotten, sealRecordings, forgetOld],
+  reconcilers: [endForgotten, endOfGoneNodes, sealRecordings, forgetOld],
   operations: {
     ssm: {
       StartSession: { authorize: startAccess, handle: startSession },

@@ -1,8 +1,12 @@
-/** What no live end does any more: sessions whose process is gone or whose account is closed, messages that nobody takes, histories too old. */
+/**
+ * What no live end does any more: sessions whose process or node is gone or whose account is closed, messages that nobody
+ * takes, histories too old.
+ */
 import type { Reconciler } from '../../platform/capability.ts'
 import type { WorkContext } from '../../platform/context.ts'
 import { DISABLED_WAKE, disabledAccounts } from '../identity/index.ts'
 import { withdraw } from '../messaging/index.ts'
+import { missingNodes, NODE_GONE_WAKE } from '../nodes/index.ts'
 import { endSession, farewellJob } from './ending.ts'
 import { sealForgotten } from './recording.ts'
 import { END_WORDS } from './rules.ts'
@@ -44,6 +48,26 @@ async function endDisabled(work: WorkContext): Promise<void> {
       await endSession(work, sessionId, { status: 'Terminated', details: END_WORDS.accountDisabled })
     if (rows.length < AT_ONCE || work.signal.aborted) return
   }
+}
+
+const NODES_AT_ONCE = 1_000
+
+/** A machine that was deregistered is not ours any more: nobody keeps a shell there. */
+export const endOfGoneNodes: Reconciler = {
+  name: 'sessions.end-of-gone-nodes',
+  wakes: [NODE_GONE_WAKE],
+  everySeconds: 300,
+  async run(work) {
+    let last = { account: '', region: '', nodeId: '' }
+    for (;;) {
+      const nodes = await store.listOpenNodes(work.sql, last, NODES_AT_ONCE)
+      for (const node of await missingNodes(work, nodes))
+        for (const sessionId of await store.readOpenOn(work.sql, node))
+          await endSession(work, sessionId, { status: 'Terminated', details: END_WORDS.nodeGone })
+      if (nodes.length < NODES_AT_ONCE || work.signal.aborted) return undefined
+      last = nodes.at(-1)!
+    }
+  },
 }
 
 /** Those that ended here have long been sealed; a server that cannot write them now tries again meanwhile. */

@@ -62,5 +62,6 @@ export const END_WORDS = {
   clientNeverCame: 'Nobody came to the session.',
   clientGone: 'The client went away.',
   accountDisabled: 'The session ended because its account was disabled.',
+  nodeGone: 'The session ended because its node was deregistered.',
   serverGone: 'The server that carried the session is gone.',
 } as const

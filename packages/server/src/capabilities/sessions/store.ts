@@ -123,6 +123,25 @@ export async function readOpenOf(sql: Sql, accounts: string[], limit: number): P
     select ${columns(sql)} from sessions where ended_at is null and account = any(${accounts}::text[]) limit ${limit}`
 }
 
+/** The nodes with open sessions, in order, behind `after`. */
+export async function listOpenNodes(
+  sql: Sql,
+  after: Scope & { nodeId: string },
+  limit: number,
+): Promise<(Scope & { nodeId: string })[]> {
+  return sql<(Scope & { nodeId: string })[]>`
+    select distinct account, region, node_id as "nodeId" from sessions
+    where ended_at is null and (account, region, node_id) > (${after.account}, ${after.region}, ${after.nodeId})
+    order by 1, 2, 3 limit ${limit}`
+}
+
+export async function readOpenOn(sql: Sql, node: Scope & { nodeId: string }): Promise<string[]> {
+  const rows = await sql<{ sessionId: string }[]>`
+    select session_id as "sessionId" from sessions
+    where account = ${node.account} and region = ${node.region} and node_id = ${node.nodeId} and ended_at is null`
+  return rows.map((row) => row.sessionId)
+}
+
 /** Ended between the two moments: their last messages to the nodes need not lie in the mailboxes any more. */
 export async function readEndedBetween(sql: Sql, from: Date, until: Date): Promise<string[]> {
   const rows = await sql<{ sessionId: string }[]>`
