@@ -20,7 +20,16 @@ import { describe, expect, it } from 'vitest'
 import { SETTINGS } from '../../packages/cli/src/config.ts'
 import { refusal } from '../contract/refusal.ts'
 import { enrolled } from './enrolled.ts'
-import { allGone, descendants, newPlace, type Place, processes, run, startMusterbook } from './musterbook-process.ts'
+import {
+  allGone,
+  descendants,
+  newPlace,
+  type Place,
+  processes,
+  run,
+  runProgram,
+  startMusterbook,
+} from './musterbook-process.ts'
 
 const mode = async (path: string) => ((await stat(path)).mode & 0o777).toString(8)
 
@@ -259,6 +268,18 @@ describe('up', () => {
     expect(descendants(running.child.pid).filter(({ args }) => args.includes('agent.cjs'))).toEqual([])
     expect(running.out()).not.toContain('this machine')
     expect(await running.kill('SIGTERM')).toBe(0)
+  })
+})
+
+describe('npm start', () => {
+  it('ends with everything that it started when npm is told to end, as a service manager tells it', async () => {
+    await using place = await newPlace()
+    await using npm = runProgram('npm', ['start', '--', ...at(place)])
+    await eventually('it is ready', () => /this machine {3}mi-/.test(npm.out()))
+    const all = descendants(npm.child.pid)
+    expect(all.some(({ args }) => args.includes('agent.cjs'))).toBe(true)
+    expect(await npm.kill('SIGTERM')).toBe(0)
+    await allGone(all)
   })
 })
 

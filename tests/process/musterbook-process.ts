@@ -9,7 +9,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { SSMClient } from '@aws-sdk/client-ssm'
-import { eventually, MUSTERBOOK } from '@musterbook/testbed'
+import { eventually, MUSTERBOOK, REPOSITORY } from '@musterbook/testbed'
 
 export interface Place extends AsyncDisposable {
   folder: string
@@ -49,9 +49,14 @@ export interface Run extends AsyncDisposable {
 }
 
 /** Runs the binary with these arguments and nothing of this process's environment that it would read. */
-export function run(args: string[], env: Record<string, string> = {}): Run {
+export const run = (args: string[], env: Record<string, string> = {}): Run =>
+  runProgram(process.execPath, [MUSTERBOOK, ...args], env)
+
+/** Any program, from the repository's folder. */
+export function runProgram(program: string, args: string[], env: Record<string, string> = {}): Run {
   const inherited = Object.entries(process.env).filter(([name]) => !/^(MUSTERBOOK_|DATABASE_URL|AWS_|PG)/.test(name))
-  const child = spawn(process.execPath, [MUSTERBOOK, ...args], {
+  const child = spawn(program, args, {
+    cwd: REPOSITORY,
     env: { ...Object.fromEntries(inherited), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
