@@ -127,6 +127,16 @@ describe('policies', () => {
     await vi.waitFor(async () => expect(await statuses(ssm)).toEqual([['NoChangeNotification', 'Finished']]), soon)
   })
 
+  it('may expire before all dates that a database knows, which is at once', async () => {
+    const ssm = await newClient()
+    const ancient = { ...expiration(1), Attributes: { Timestamp: '0001-01-01T00:00:00Z' } }
+    expect((await put(ssm, 'p', [ancient, notification(99_999)])).Version).toBe(1)
+    await vi.waitFor(
+      async () => expect(await refusal(ssm.getParameter({ Name: 'p' }))).toMatchObject({ name: 'ParameterNotFound' }),
+      soon,
+    )
+  })
+
   it('need the advanced tier, which intelligent tiering chooses for them', async () => {
     const ssm = await newClient()
     const standard = put(ssm, 'p', [noChange(1)], { Tier: 'Standard' })
@@ -138,6 +148,11 @@ describe('policies', () => {
     ['eleven', Array(11).fill(noChange(1)), 'PoliciesLimitExceededException'],
     ['an unknown type', [{ ...noChange(1), Type: 'Other' }], 'InvalidPolicyTypeException'],
     ['a bad timestamp', [{ ...expiration(1), Attributes: { Timestamp: 'soon' } }], 'InvalidPolicyAttributeException'],
+    [
+      'a timestamp in the year 10000',
+      [{ ...expiration(1), Attributes: { Timestamp: '9999-12-31T23:59:59-01:00' } }],
+      'InvalidPolicyAttributeException',
+    ],
     [
       'a bad unit',
       [{ ...noChange(1), Attributes: { After: '1', Unit: 'constructor' } }],

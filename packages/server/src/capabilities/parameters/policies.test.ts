@@ -41,6 +41,14 @@ describe('a list of policies', () => {
       JSON.stringify([{ ...expiration, Attributes: { Timestamp: '2030-13-01T00:00:00Z' } }]),
       'InvalidPolicyAttributeException',
     ],
+    [
+      JSON.stringify([{ ...expiration, Attributes: { Timestamp: '2030-02-30T00:00:00Z' } }]),
+      'InvalidPolicyAttributeException',
+    ],
+    [
+      JSON.stringify([{ ...expiration, Attributes: { Timestamp: '9999-12-31T23:59:59-18:00' } }]),
+      'InvalidPolicyAttributeException',
+    ],
     [JSON.stringify([{ ...noChange, Attributes: { After: '0', Unit: 'Days' } }]), 'InvalidPolicyAttributeException'],
     [JSON.stringify([{ ...noChange, Attributes: { After: '1', Unit: 'Weeks' } }]), 'InvalidPolicyAttributeException'],
     [JSON.stringify([expiration, expiration]), 'IncompatiblePolicyException'],
@@ -48,6 +56,7 @@ describe('a list of policies', () => {
     [JSON.stringify(Array(11).fill(noChange)), 'PoliciesLimitExceededException'],
     [JSON.stringify(Array(10).fill(noChange)), 'accepted'],
     [JSON.stringify([{ ...expiration, Attributes: { Timestamp: '2030-01-10T02:00:00+02:00' } }]), 'accepted'],
+    [JSON.stringify([{ ...expiration, Attributes: { Timestamp: '2032-02-29T23:00:00.123456789-0100' } }]), 'accepted'],
   ])('%s: %s', (text, expected) => {
     expect(refusal(text)).toBe(expected)
   })
@@ -69,6 +78,11 @@ describe('policies in time', () => {
     expect(nextDue(policies, changed)).toEqual(new Date('2030-01-01T12:00:00Z'))
     expect(nextDue(parse(expiration, notification), changed)).toEqual(new Date('2030-01-05T00:00:00Z'))
     expect(nextDue([], changed)).toBeUndefined()
+  })
+  it('whose moments lie before all dates are due at once', () => {
+    const ancient = { ...expiration, Attributes: { Timestamp: '0000-01-01T00:00:00Z' } }
+    const before = { ...notification, Attributes: { Before: '99999', Unit: 'Days' } }
+    expect(nextDue(parse(ancient, before), changed)).toEqual(new Date(0))
   })
   it('do nothing a millisecond too early, and each once', () => {
     expect(carryOut(policies, changed, new Date('2030-01-01T11:59:59.999Z')).due).toEqual([])

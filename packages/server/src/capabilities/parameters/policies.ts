@@ -22,6 +22,8 @@ const UNITS = new Map<unknown, number>([
 ])
 /** An ISO 8601 instant or date-time with an offset. */
 const TIMESTAMP = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})$/
+/** An offset from UTC may carry a timestamp past the last year of four digits. */
+const LATEST_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999)
 
 const attributeError = (message: string): AwsError => new AwsError('InvalidPolicyAttributeException', message)
 
@@ -64,7 +66,8 @@ function parsePolicy(element: unknown): StoredPolicy {
   if (version !== '1.0') throw attributeError(`The policy ${type} must have the Version "1.0".`)
   if (!isObject(attributes)) throw attributeError(`The policy ${type} has no Attributes.`)
   const policy: StoredPolicy = { type, text: JSON.stringify(element), status: 'Pending' }
-  readAttributes(type, attributes)
+  const moment = readAttributes(type, attributes)
+  if (type === 'Expiration') checkDate(String(attributes.Timestamp), moment)
   return policy
 }
 
@@ -73,11 +76,7 @@ function readAttributes(type: PolicyType, attributes: Record<string, unknown>): 
   if (type === 'Expiration') {
     const { Timestamp: timestamp } = attributes
     const instant = typeof timestamp === 'string' && TIMESTAMP.test(timestamp) ? Date.parse(timestamp) : Number.NaN
-    if (Number.isNaN(instant)) {
-      throw attributeError(
-        'The Timestamp of the policy Expiration must be an ISO 8601 instant, such as 2018-12-02T21:34:33.000Z.',
-      )
-    }
+    if (Number.isNaN(instant)) throw notAnInstant()
     return instant
   }
   const member = type === 'ExpirationNotification' ? 'Before' : 'After'
@@ -87,6 +86,18 @@ function readAttributes(type: PolicyType, attributes: Record<string, unknown>): 
     throw attributeError(`The policy ${type} needs ${member}, a positive number, and Unit, Days or Hours.`)
   }
   return Number(span) * unit
+}
+
+const notAnInstant = (): AwsError =>
+  attributeError(
+    'The Timestamp of the policy Expiration must be an ISO 8601 instant, such as 2018-12-02T21:34:33.000Z.',
+  )
+
+/** Date.parse takes February 30th for March 2nd. InvalidPolicyAttributeException. */
+function checkDate(timestamp: string, instant: number): void {
+  const day = timestamp.slice(0, 'YYYY-MM-DD'.length)
+  const exists = new Date(`${day}T00:00:00Z`).toISOString().startsWith(day)
+  if (!exists || instant > LATEST_MS) throw notAnInstant()
 }
 
 const attributesOf = (policy: StoredPolicy): number =>
@@ -105,7 +116,8 @@ export function nextDue(policies: readonly StoredPolicy[], lastModifiedAt: Date)
     .filter(({ status }) => status === 'Pending')
     .map((policy) => dueAt(policy, policies, lastModifiedAt))
     .filter(Number.isFinite)
-  return instants.length > 0 ? new Date(Math.min(...instants)) : undefined
+  // What was due before the epoch is overdue all the same, and years before the first cannot be stored.
+  return instants.length > 0 ? new Date(Math.max(0, Math.min(...instants))) : undefined
 }
 
 /** What is due now: the policies whose moment has come, and the list afterwards. `expires`: the parameter goes. */
