@@ -133,6 +133,12 @@ describe('putting a parameter', () => {
     })
   })
 
+  it('that is a megabyte of opening braces is refused by its length, and holds nobody up', async () => {
+    const ssm = await newClient()
+    const refused = await refusal(ssm.putParameter({ Name: 'v', Value: '{'.repeat(900_000), Type: 'String' }))
+    expect(refused.message).toMatch(/^Standard tier parameters support a maximum parameter value of 4096 characters\./)
+  })
+
   it('keeps any text as it is', async () => {
     const ssm = await newClient()
     const Value = '\t"quoted" \\ back, ünïcödé 🚢 \r\n{brace} \u2028'

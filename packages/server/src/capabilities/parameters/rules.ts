@@ -42,9 +42,15 @@ export function checkTexts(input: Input<'PutParameter'>): void {
   for (const member of ['Value', 'Description', 'AllowedPattern'] as const) {
     if (input[member]?.includes('\u0000')) throw validation(`Parameter ${member} can't hold a NUL character.`)
   }
-  if (/\{\{.*?\}\}/s.test(input.Value)) {
+  if (nestsAnother(input.Value)) {
     throw validation('Parameter value can\'t nest another parameter. Do not use "{{}}" in the value.')
   }
+}
+
+/** Looked for from the left, once: an expression would begin anew at each brace, and a body full of them holds a process for hours. */
+function nestsAnother(value: string): boolean {
+  const opened = value.indexOf('{{')
+  return opened >= 0 && value.indexOf('}}', opened + '{{'.length) >= 0
 }
 
 /** The type of the new version. ValidationException, HierarchyTypeMismatchException. */
