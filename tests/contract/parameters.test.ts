@@ -126,6 +126,7 @@ describe('putting a parameter', () => {
     ['{{other}}', 'nests another parameter'],
     ['a {{ssm:other}} b', 'nests another parameter'],
     ['a\u0000b', 'holds a NUL'],
+    ['a\ud83d', 'holds half a character, which could not come back as it was'],
   ])('with the value %j is refused, since it %s', async (Value) => {
     const ssm = await newClient()
     expect(await refusal(ssm.putParameter({ Name: 'v', Value, Type: 'String' }))).toMatchObject({

@@ -41,6 +41,9 @@ export function checkTexts(input: Input<'PutParameter'>): void {
   }
   for (const member of ['Value', 'Description', 'AllowedPattern'] as const) {
     if (input[member]?.includes('\u0000')) throw validation(`Parameter ${member} can't hold a NUL character.`)
+    // UTF-8 has no half pairs: another character would silently take its place.
+    if (/\p{Cs}/u.test(input[member] ?? ''))
+      throw validation(`Parameter ${member} can't hold half of a surrogate pair.`)
   }
   if (nestsAnother(input.Value)) {
     throw validation('Parameter value can\'t nest another parameter. Do not use "{{}}" in the value.')
