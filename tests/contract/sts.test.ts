@@ -331,6 +331,36 @@ describe('AssumeRole', () => {
     await other.sts.assumeRole(named)
   })
 
+  it('trusts a user or a role for itself, and nobody who is made anew under its name', async () => {
+    const [account, away] = [await testbed.account(), await testbed.account()]
+    const { iam } = rootOf(away)
+    const arn = `arn:aws:iam::${away.account}:user/ada`
+    expect(await refusal(roleOf(account, 'r', trust(arn)))).toEqual({
+      ...{ name: 'MalformedPolicyDocumentException', message: `Invalid principal in policy: "AWS":"${arn}"` },
+    })
+    const mayAssume = allow('sts:AssumeRole')
+    const ada = await userOf(away, 'ada', mayAssume)
+    const role = await roleOf(account, 'r', trust(arn))
+    await ada.sts.assumeRole(role)
+    await iam.updateUser({ UserName: 'ada', NewUserName: 'lovelace' })
+    await ada.sts.assumeRole(role)
+    const other = await userOf(away, 'ada', mayAssume)
+    expect(await refusal(other.sts.assumeRole(role))).toMatchObject(DENIED)
+    await rootOf(account).iam.updateAssumeRolePolicy({ RoleName: 'r', PolicyDocument: trust(arn) })
+    await other.sts.assumeRole(role)
+    expect(await refusal(ada.sts.assumeRole(role))).toMatchObject(DENIED)
+    // Roles as well.
+    const first = await roleOf(away, 'first', trust(away.account), mayAssume)
+    const second = await roleOf(account, 'second', trust(first.RoleArn))
+    const sessionOf = async () =>
+      clientsOf(away, keysOf((await other.sts.assumeRole(first)).Credentials)).sts.assumeRole(second)
+    await sessionOf()
+    await iam.deleteRolePolicy({ RoleName: 'first', PolicyName: 'own' })
+    await iam.deleteRole({ RoleName: 'first' })
+    await roleOf(away, 'first', trust(away.account), mayAssume)
+    expect(await refusal(sessionOf())).toMatchObject(DENIED)
+  })
+
   it('reaches another account by its trust policy and the own policies, with the external id it asks for', async () => {
     const [home, away] = [await testbed.account(), await testbed.account()]
     const Condition = { StringEquals: { 'sts:ExternalId': 'harbour-7' } }

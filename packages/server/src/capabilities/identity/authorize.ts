@@ -221,14 +221,17 @@ export const principalOf = (caller: Exclude<Caller, NodeCaller>): Principal => {
     case 'anonymous':
       return { type: 'anonymous' }
     case 'role':
-      return { type: 'role', account: caller.account, arn: caller.arn, roleArn: caller.roleArn }
+      return { type: 'role', account: caller.account, arn: caller.arn, roleArn: caller.roleArn, id: caller.roleId }
     case 'federated':
       return {
         type: 'federatedUser',
         account: caller.account,
         arn: caller.arn,
         userArn: `arn:aws:iam::${caller.account}:user/${caller.userName}`,
+        id: caller.userId,
       }
+    case 'user':
+      return { type: 'user', account: caller.account, arn: caller.arn, id: caller.userId }
     default:
       return { type: caller.type, account: caller.account, arn: caller.arn }
   }

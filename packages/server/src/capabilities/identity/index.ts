@@ -17,6 +17,7 @@ import { noteKeyUses } from './key-uses.ts'
 import init from './migrations/0001-init.sql'
 import principalsMigration from './migrations/0002-principals.sql'
 import mfaTriesMigration from './migrations/0003-mfa-tries.sql'
+import trustedIdsMigration from './migrations/0004-trusted-ids.sql'
 import { nodeRoleRoute } from './node-roles.ts'
 import { isMalformed, parsePolicy } from './policy/index.ts'
 import { keepPrincipals, principalsOf } from './principals.ts'
@@ -39,6 +40,7 @@ export const identity: Capability = {
     { name: '0001-init', sql: init },
     { name: '0002-principals', sql: principalsMigration },
     { name: '0003-mfa-tries', sql: mfaTriesMigration },
+    { name: '0004-trusted-ids', sql: trustedIdsMigration },
   ],
   sealed,
   operations: { iam, sts },

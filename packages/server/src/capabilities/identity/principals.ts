@@ -20,6 +20,7 @@ import {
 import type { RoleRow } from './store/entities.ts'
 import * as entities from './store/entities.ts'
 import * as store from './store.ts'
+import { compileTrust } from './trust.ts'
 import { IDENTITY_WAKE } from './wake.ts'
 
 const MAX_PRINCIPALS = 20_000
@@ -155,14 +156,6 @@ export function trustsSystemsManager(role: RoleRow): boolean {
     context: noContextKeys,
   }
   return evaluate(request, { identity: [], resource: compileTrust(role) }) === 'allow'
-}
-
-/** The role's trust policy. */
-export function compileTrust(role: RoleRow): CompiledPolicy {
-  const document = parsePolicy(role.trustPolicy, 'trust')
-  if (isMalformed(document))
-    throw new Error(`the stored trust policy of ${role.name} cannot be read: ${document.message}`)
-  return compilePolicy(document, `trust policy of ${role.name}`)
 }
 
 const RESOURCE_TAG = /resourcetag\//i

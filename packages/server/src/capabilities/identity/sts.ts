@@ -14,11 +14,12 @@ import { entityArn } from './entities.ts'
 import { takesCode } from './operations/mfa.ts'
 import { requestTags } from './permissions.ts'
 import { evaluate, explain, isMalformed, parsePolicy } from './policy/index.ts'
-import { compileTrust, managedPolicyText, principalsOf } from './principals.ts'
+import { managedPolicyText, principalsOf } from './principals.ts'
 import { openReason } from './reasons.ts'
 import { roomTaken, type SessionStatement, sealSessionToken } from './session-token.ts'
 import { find, findById, type RoleRow, touchRole } from './store/entities.ts'
 import * as store from './store.ts'
+import { compileTrust } from './trust.ts'
 
 /** Seconds: published minima, defaults and maxima of STS. */
 const LEAST_SECONDS = 900

@@ -12,12 +12,12 @@ import { type Claims, peek, verify } from './oidc/token.ts'
 import { providerArn } from './operations/oidc-providers.ts'
 import { requestTags } from './permissions.ts'
 import { evaluate, noContextKeys, type Principal } from './policy/index.ts'
-import { compileTrust } from './principals.ts'
 import type { RoleRow } from './store/entities.ts'
 import { touchRole } from './store/entities.ts'
 import * as providers from './store/oidc.ts'
 import { hasAccount } from './store.ts'
 import { assumedRoleUser, issue, packedSize, roleOf, roleSeconds, sessionPolicies } from './sts.ts'
+import { compileTrust } from './trust.ts'
 
 type Asked = Input<'AssumeRoleWithWebIdentity', 'sts'>
 

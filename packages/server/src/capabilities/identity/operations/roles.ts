@@ -1,5 +1,6 @@
 /** Roles: who may take them on (the trust policy), for how long, and their tags. */
 import type { ServiceOperations } from '../../../contract/types.ts'
+import type { Context } from '../../../platform/context.ts'
 import { AwsError } from '../../../platform/errors.ts'
 import {
   attachable,
@@ -24,6 +25,7 @@ import { onEntity, onNew, requestTags } from '../permissions.ts'
 import type { RoleRow } from '../store/entities.ts'
 import * as store from '../store/entities.ts'
 import { listAttached, listInline } from '../store/policies.ts'
+import { trustedIds } from '../trust.ts'
 
 /** Characters of a trust policy without white space (IAM's default quota). */
 const MAX_TRUST_CHARACTERS = 2_048
@@ -50,9 +52,11 @@ const roleAnswer = (row: RoleRow) => ({
 export const lastUsed = (row: RoleRow) =>
   row.lastUsedAt === null ? {} : { LastUsedDate: row.lastUsedAt, Region: row.lastUsedRegion ?? undefined }
 
-function checkTrust(document: string): void {
+/** The ids of the users and roles that are trusted. MalformedPolicyDocument, LimitExceeded. */
+async function checkTrust(context: Context, document: string): Promise<Record<string, string>> {
   checkPolicy(document, 'trust')
   checkQuota('ACLSizePerRole', policySize(document) - 1, MAX_TRUST_CHARACTERS)
+  return trustedIds(context, document)
 }
 
 export const roles: ServiceOperations<'iam'> = {
@@ -66,13 +70,14 @@ export const roles: ServiceOperations<'iam'> = {
       }),
     handle: (context, input) =>
       changing(context, async (change) => {
-        checkTrust(input.AssumeRolePolicyDocument)
+        const ids = await checkTrust(change, input.AssumeRolePolicyDocument)
         const boundaryArn = input.PermissionsBoundary ?? null
         if (boundaryArn !== null && !(await isAttachable(change, boundaryArn)))
           throw new AwsError('InvalidInputException', `Policy ${boundaryArn} does not exist or is not attachable.`)
         const row: RoleRow = {
           ...newEntity(change, 'role', input.RoleName, input.Path),
           trustPolicy: input.AssumeRolePolicyDocument,
+          trustedIds: ids,
           description: input.Description ?? '',
           maxSessionSeconds: input.MaxSessionDuration ?? DEFAULT_SESSION_SECONDS,
           boundaryArn,
@@ -113,8 +118,8 @@ export const roles: ServiceOperations<'iam'> = {
     handle: (context, input) =>
       changing(context, async (change) => {
         const { id } = await held(change, 'role', input.RoleName)
-        checkTrust(input.PolicyDocument)
-        await store.updateRole(change.sql, id, { trustPolicy: input.PolicyDocument })
+        const ids = await checkTrust(change, input.PolicyDocument)
+        await store.updateRole(change.sql, id, { trust: { policy: input.PolicyDocument, ids } })
         return {}
       }),
   },
@@ -177,7 +182,7 @@ export const roles: ServiceOperations<'iam'> = {
 }
 
 /** CreateRole's model has no NoSuchEntity. */
-async function isAttachable(context: Parameters<typeof attachable>[0], arn: string): Promise<boolean> {
+async function isAttachable(context: Context, arn: string): Promise<boolean> {
   return attachable(context, arn).then(
     () => true,
     (error: unknown) => {

@@ -6,15 +6,31 @@ import type { PrincipalElement } from './document.ts'
 
 export type Principal =
   | { readonly type: 'root'; readonly account: string; readonly arn: string }
-  | { readonly type: 'user'; readonly account: string; readonly arn: string }
+  /** `id`: a policy may name a user or a role by it instead of by ARN (trust.ts). */
+  | { readonly type: 'user'; readonly account: string; readonly arn: string; readonly id?: string }
   /** `arn` is the session's (`arn:aws:sts::…:assumed-role/role/session`). A node's credentials are of this type. */
-  | { readonly type: 'role'; readonly account: string; readonly arn: string; readonly roleArn: string }
-  | { readonly type: 'federatedUser'; readonly account: string; readonly arn: string; readonly userArn: string }
+  | RolePrincipal
+  /** `id`: of the user. */
+  | {
+      readonly type: 'federatedUser'
+      readonly account: string
+      readonly arn: string
+      readonly userArn: string
+      readonly id?: string
+    }
   /** Named by `Service`; `service` is the principal's name, such as `ssm.amazonaws.com`. */
   | { readonly type: 'service'; readonly service: string }
   /** Someone whom an identity provider vouches for and who has no AWS identity yet: AssumeRoleWithWebIdentity. */
   | { readonly type: 'webIdentity'; readonly provider: string }
   | { readonly type: 'anonymous' }
+
+interface RolePrincipal {
+  readonly type: 'role'
+  readonly account: string
+  readonly arn: string
+  readonly roleArn: string
+  readonly id?: string
+}
 
 /** How strongly a Principal element names someone. */
 export const Naming = {
@@ -56,9 +72,11 @@ export function compilePrincipal(element: PrincipalElement): PrincipalTest {
     if (principal.type === 'webIdentity')
       return providers.has(principal.provider) || everybody ? Naming.direct : Naming.none
     if (principal.type === 'anonymous') return everybody ? Naming.direct : Naming.none
-    if (arns.has(principal.arn)) return Naming.direct
+    const isNamed = arns.has(principal.arn)
+    const byId = 'id' in principal && principal.id !== undefined && arns.has(principal.id)
+    if (isNamed || (byId && principal.type === 'user')) return Naming.direct
     if (principal.type === 'root' && accounts.has(principal.account)) return Naming.direct
-    if (everybody || (principal.type === 'role' && arns.has(principal.roleArn))) return Naming.broad
+    if (everybody || byId || (principal.type === 'role' && arns.has(principal.roleArn))) return Naming.broad
     if (principal.type === 'federatedUser' && arns.has(principal.userArn)) return Naming.broad
     return accounts.has(principal.account) ? Naming.account : Naming.none
   }

@@ -26,6 +26,8 @@ export interface UserRow extends Entity {
 export type GroupRow = Entity
 export interface RoleRow extends Entity {
   trustPolicy: string
+  /** Ids of the users and roles that it names, by ARN. */
+  trustedIds: Record<string, string>
   description: string
   maxSessionSeconds: number
   boundaryArn: string | null
@@ -72,7 +74,7 @@ function columns(sql: Sql, kind: Kind) {
     user: sql`boundary_arn as "boundaryArn", tags, password_created_at as "passwordCreatedAt",
       password_reset_required as "passwordResetRequired", password_last_used_at as "passwordLastUsedAt"`,
     group: sql`path`,
-    role: sql`trust_policy as "trustPolicy", description, max_session_seconds as "maxSessionSeconds",
+    role: sql`trust_policy as "trustPolicy", trusted_ids as "trustedIds", description, max_session_seconds as "maxSessionSeconds",
       boundary_arn as "boundaryArn", tags, last_used_at as "lastUsedAt", last_used_region as "lastUsedRegion"`,
     policy: sql`policy_arn as arn, description, default_version as "defaultVersion", latest_version as "latestVersion",
       updated_at as "updatedAt", tags`,
@@ -192,10 +194,10 @@ export async function insertGroup(sql: Sql, row: Entity): Promise<boolean> {
 
 export async function insertRole(sql: Sql, row: Omit<RoleRow, 'lastUsedAt' | 'lastUsedRegion'>): Promise<boolean> {
   const rows = await sql`
-    insert into roles (account, role_name, role_id, path, created_at, trust_policy, description, max_session_seconds,
-      boundary_arn, tags)
-    values (${row.account}, ${row.name}, ${row.id}, ${row.path}, ${row.createdAt}, ${row.trustPolicy}, ${row.description},
-      ${row.maxSessionSeconds}, ${row.boundaryArn}, ${json(sql, row.tags)})
+    insert into roles (account, role_name, role_id, path, created_at, trust_policy, trusted_ids, description,
+      max_session_seconds, boundary_arn, tags)
+    values (${row.account}, ${row.name}, ${row.id}, ${row.path}, ${row.createdAt}, ${row.trustPolicy},
+      ${sql.json(row.trustedIds)}, ${row.description}, ${row.maxSessionSeconds}, ${row.boundaryArn}, ${json(sql, row.tags)})
     on conflict do nothing returning 1`
   return rows.length === 1
 }
@@ -221,10 +223,15 @@ export async function insertProfile(sql: Sql, row: ProfileRow): Promise<boolean>
 export async function updateRole(
   sql: Sql,
   id: string,
-  change: { trustPolicy?: string; description?: string; maxSessionSeconds?: number },
+  change: {
+    trust?: { policy: string; ids: Record<string, string> }
+    description?: string
+    maxSessionSeconds?: number
+  },
 ): Promise<void> {
   await sql`
-    update roles set trust_policy = coalesce(${change.trustPolicy ?? null}, trust_policy),
+    update roles set trust_policy = coalesce(${change.trust?.policy ?? null}, trust_policy),
+      trusted_ids = coalesce(${change.trust ? sql.json(change.trust.ids) : null}, trusted_ids),
       description = coalesce(${change.description ?? null}, description),
       max_session_seconds = coalesce(${change.maxSessionSeconds ?? null}::int, max_session_seconds)
     where role_id = ${id}`
