@@ -86,6 +86,32 @@ describe('Terraform, at two processes in turn', () => {
     expect((await iam.listUserPolicies({ UserName })).PolicyNames).toEqual([])
   })
 
+  it('looks for all that a user may have before it deletes him by force', async () => {
+    const { iam } = await clients()
+    const UserName = 'leaving'
+    await iam.createUser({ UserName })
+    await iam.createAccessKey({ UserName })
+    await iam.createLoginProfile({ UserName, Password: 'Correct horse 1' })
+    expect((await iam.listGroupsForUser({ UserName })).Groups).toEqual([])
+    for (const { AccessKeyId } of (await iam.listAccessKeys({ UserName })).AccessKeyMetadata!)
+      await iam.deleteAccessKey({ UserName, AccessKeyId })
+    expect((await iam.listSSHPublicKeys({ UserName })).SSHPublicKeys).toEqual([])
+    expect((await iam.listVirtualMFADevices({ AssignmentStatus: 'Assigned' })).VirtualMFADevices).toEqual([])
+    expect((await iam.listMFADevices({ UserName })).MFADevices).toEqual([])
+    await iam.deleteLoginProfile({ UserName })
+    expect((await iam.listSigningCertificates({ UserName })).Certificates).toEqual([])
+    expect((await iam.listServiceSpecificCredentials({ UserName })).ServiceSpecificCredentials).toEqual([])
+    await iam.deleteUser({ UserName })
+    for (const asked of [iam.listSSHPublicKeys, iam.listSigningCertificates, iam.listServiceSpecificCredentials])
+      expect(await refusal(asked({ UserName }))).toMatchObject(GONE)
+    expect((await iam.listServerCertificates({})).ServerCertificateMetadataList).toEqual([])
+    expect((await iam.listSAMLProviders({})).SAMLProviderList).toEqual([])
+    expect(await refusal(iam.getAccountPasswordPolicy({}))).toEqual({
+      ...GONE,
+      message: expect.stringMatching(/^The Password Policy with domain name \d{12} cannot be found\.$/),
+    })
+  })
+
   it('keeps a role with its trust, its policies and its instance profile', async () => {
     const { iam } = await clients()
     const RoleName = 'node'

@@ -6,6 +6,7 @@ import { groups } from './operations/groups.ts'
 import { instanceProfiles } from './operations/instance-profiles.ts'
 import { mfa } from './operations/mfa.ts'
 import { oidcProviders } from './operations/oidc-providers.ts'
+import { otherCredentials } from './operations/other-credentials.ts'
 import { owners } from './operations/owners.ts'
 import { policies } from './operations/policies.ts'
 import { roles } from './operations/roles.ts'
@@ -22,6 +23,7 @@ export const iam: ServiceOperations<'iam'> = {
   ...instanceProfiles,
   ...mfa,
   ...oidcProviders,
+  ...otherCredentials,
   ...account,
   ...simulation,
 }
