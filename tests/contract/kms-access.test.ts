@@ -231,6 +231,33 @@ describe('a SecureString', () => {
     }
   })
 
+  it.each(['Standard', 'Advanced'] as const)(
+    'of the %s tier may lie under a key of another account, as long as that lets it',
+    async (Tier) => {
+      const [owner, guest] = [await testbed.account(), await testbed.account()]
+      const root = new KMS(owner.config)
+      const use = { Effect: 'Allow', Action: ['kms:Encrypt', 'kms:Decrypt', 'kms:GenerateDataKey'], Resource: '*' }
+      const shared = everything(owner.account, { ...use, Principal: { AWS: guest.account } })
+      const { KeyId, Arn } = await newKey(root, shared)
+      const { ssm } = await newUser(guest, 'u', ssmUser, allow('kms:*'))
+      const stranger = await newUser(guest, 's', ssmUser)
+      await ssm.putParameter({ Name: '/s', Value: 'v', Type: 'SecureString', KeyId: Arn, Tier })
+      const read = { Name: '/s', WithDecryption }
+      expect((await ssm.getParameter(read)).Parameter?.Value).toBe('v')
+      expect(await refusal(stranger.ssm.getParameter(read))).toMatchObject({
+        name: 'InvalidKeyId',
+        message: expect.stringContaining('is not authorized to perform: kms:Decrypt'),
+      })
+      await root.putKeyPolicy({ KeyId, Policy: everything(owner.account) })
+      expect(await refusal(ssm.getParameter(read))).toMatchObject({ name: 'InvalidKeyId' })
+      expect(
+        await refusal(ssm.putParameter({ Name: '/t', Value: 'v', Type: 'SecureString', KeyId: Arn })),
+      ).toMatchObject({
+        name: 'InvalidKeyId',
+      })
+    },
+  )
+
   it('of the advanced tier opens for no other parameter, and not with a bit changed', async () => {
     const account = await testbed.account()
     const ssm = new SSM(account.config)

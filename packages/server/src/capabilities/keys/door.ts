@@ -8,7 +8,7 @@ import { checkAccess, type Service } from './access.ts'
 import { type EncryptionContext, nameOfBlob, openBlob, sealBlob } from './ciphertext.ts'
 import { invalidCiphertext, invalidUsage } from './errors.ts'
 import { materialOf } from './material.ts'
-import { checkUsable, findKept, keyArn, readKeyName, unreadable } from './resolve.ts'
+import { checkUsable, findKept, findKeptById, keyArn, readKeyName, unreadable } from './resolve.ts'
 import type { KeyRow } from './store.ts'
 
 interface Using {
@@ -37,12 +37,11 @@ export async function generateDataKey(
   return { plaintext, ciphertext: await seal(context, key, plaintext, request.context) }
 }
 
-/** Decrypts what `encrypt` made in the same account and region, under the same context. KeyError. */
+/** Decrypts what `encrypt` made in the same region, under the same context. KeyError. */
 export async function decrypt(context: Context, request: Using & { ciphertext: Uint8Array }): Promise<Buffer> {
   const name = nameOfBlob(request.ciphertext)
   if (!name) throw invalidCiphertext()
-  const { account, region } = context
-  const key = await findKept(context, { account, region, keyId: name.keyId })
+  const key = await findKeptById(context, name.keyId)
   await check(context, key, 'Decrypt', request)
   const material = await materialOf(context, key, name.version)
   const plaintext = material && openBlob(request.ciphertext, material, request.context)

@@ -97,14 +97,24 @@ const MAX_KEPT = 10_000
 const BELIEVE_MS = 5_000
 
 /** As `findNamed`, at most a few seconds old; at once after a change that a wake tells of. */
-export async function findKept(context: Keyring, name: KeyName): Promise<KeyRow> {
+export const findKept = (context: Keyring, name: KeyName): Promise<KeyRow> =>
+  keep(context, `${name.account}/${name.region}/${name.keyId ?? name.alias}`, () => findNamed(context, name))
+
+/** The same by what a ciphertext names: a key of whatever account. NotFoundException. */
+export const findKeptById = (context: Keyring, keyId: string): Promise<KeyRow> =>
+  keep(context, `/${context.region}/${keyId}`, async () => {
+    const key = await findKey(context.sql, context.region, keyId)
+    if (key) return key
+    throw notFound(`Key '${keyArn({ account: context.account, region: context.region, keyId })}' does not exist`)
+  })
+
+async function keep(context: Keyring, id: string, find: () => Promise<KeyRow>): Promise<KeyRow> {
   const own = keptOf(context.sealer)
-  const id = `${name.account}/${name.region}/${name.keyId ?? name.alias}`
   const before = own.keys.get(id)
   const now = context.now().getTime()
   if (before && before.until > now) return before.key
   const { generation } = own
-  const key = await findNamed(context, name)
+  const key = await find()
   if (generation === own.generation && !inTransaction(context.sql)) {
     if (own.keys.size >= MAX_KEPT) own.keys.clear()
     own.keys.set(id, { key, until: now + BELIEVE_MS })
