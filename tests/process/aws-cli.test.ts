@@ -311,6 +311,58 @@ describe.skipIf(why)(why ? `the AWS CLI: ${why}` : 'the AWS CLI', { timeout: 120
     await silently('delete-document', '--name', 'Example')
   })
 
+  it('keeps a runbook in YAML, and lists what another account shares', async () => {
+    const file = join(folder, 'exampleDocument.yml')
+    const runbook = [
+      "schemaVersion: '0.3'",
+      'description: Document Example',
+      'assumeRole: "{{ AutomationAssumeRole }}"',
+      'parameters:',
+      '  AutomationAssumeRole: {type: String, description: (Required) The ARN of the role., default: ""}',
+      '  InstanceId: {type: "AWS::EC2::Instance::Id", description: (Required) The ID of the instance.}',
+      'mainSteps:',
+      '- name: start',
+      '  action: aws:changeInstanceState',
+      '  inputs: {InstanceIds: ["{{ InstanceId }}"], DesiredState: running}',
+      '',
+    ].join('\n')
+    await writeFile(file, runbook)
+    const owner = await testbed.account()
+    const asOwner = async (...args: string[]) => {
+      const { code, json, err } = await outcome(args, owner)
+      expect(code, err).toBe(0)
+      return json as Answer
+    }
+    const made = await asOwner(
+      ...['create-document', '--content', `file://${file}`, '--name', 'SharedRunbook'],
+      ...['--document-type', 'Automation', '--document-format', 'YAML'],
+    )
+    expect(made.DocumentDescription).toMatchObject({
+      Status: 'Creating',
+      Description: 'Document Example',
+      Parameters: [
+        { Name: 'AutomationAssumeRole', Type: 'String', DefaultValue: '' },
+        { Name: 'InstanceId', Type: 'AWS::EC2::Instance::Id' },
+      ],
+      DocumentType: 'Automation',
+      SchemaVersion: '0.3',
+      DocumentFormat: 'YAML',
+    })
+    const share = ['modify-document-permission', '--name', 'SharedRunbook', '--permission-type', 'Share']
+    await asOwner(...share, '--account-ids-to-add', account.account)
+    const found = await aws('list-documents', '--filters', 'Key=Name,Values=SharedRun', 'Key=Owner,Values=Private')
+    const Name = `arn:aws:ssm:us-east-1:${owner.account}:document/SharedRunbook`
+    expect(found.DocumentIdentifiers).toMatchObject([
+      { Name, Owner: owner.account, DocumentVersion: '1', DocumentFormat: 'YAML', Tags: [] },
+    ])
+    const [yaml, json] = await Promise.all([
+      aws('get-document', '--name', Name, '--document-format', 'YAML'),
+      aws('get-document', '--name', Name),
+    ])
+    expect(yaml).toMatchObject({ Content: runbook, DocumentFormat: 'YAML' })
+    expect(JSON.parse(String(json.Content))).toMatchObject({ schemaVersion: '0.3', mainSteps: [{ name: 'start' }] })
+  })
+
   it('has a version reviewed, and shows who said what', async () => {
     const file = join(folder, 'template.yml')
     await writeFile(
