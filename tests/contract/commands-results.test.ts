@@ -32,11 +32,17 @@ interface Received {
   body: Buffer
 }
 
-/** An HTTP server that keeps what it is sent; it refuses as long as `failures` are left. */
+/** An HTTP server that keeps what it is sent; it refuses as long as `failures` are left, and has every bucket but one. */
 async function receiver() {
   const received: Received[] = []
+  const looked: Received[] = []
   const state = { failures: 0 }
   const server = createServer(async (request, response) => {
+    if (request.method === 'HEAD') {
+      looked.push({ method: 'HEAD', path: request.url, request, body: Buffer.alloc(0) })
+      response.writeHead(request.url === '/no-such-bucket' ? 404 : 403).end()
+      return
+    }
     const parts: Buffer[] = []
     for await (const part of request) parts.push(part as Buffer)
     if (state.failures > 0) {
@@ -49,7 +55,7 @@ async function receiver() {
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
-  return { received, state, origin: `http://127.0.0.1:${port}`, close: () => server.close() }
+  return { received, looked, state, origin: `http://127.0.0.1:${port}`, close: () => server.close() }
 }
 
 const folder = await mkdtemp(join(tmpdir(), 'musterbook-output-'))
@@ -156,6 +162,17 @@ describe('output in a bucket', () => {
       StandardOutputUrl: `${store.origin}/bucket/${key}`,
       StandardErrorUrl: '',
     })
+  })
+
+  it('is refused where the store has no such bucket, and taken where it cannot be asked', async () => {
+    const { node, ssm } = await given(toStore)
+    const send = (OutputS3BucketName: string) =>
+      ssm.sendCommand({ ...shell, InstanceIds: [node.nodeId], OutputS3BucketName })
+    expect((await refusal(send('no-such-bucket'))).name).toBe('InvalidOutputFolder')
+    expect((await ssm.listCommands({})).Commands).toEqual([])
+    const look = store.looked.find(({ path }) => path === '/no-such-bucket')
+    expect(look && verifies(look)).toBe(true)
+    expect((await send('not-to-be-looked-at')).Command?.Status).toBe('Pending')
   })
 
   it('is that of the steps of the document, however a node calls them', async () => {
@@ -300,12 +317,12 @@ describe('alarms and log groups', () => {
 })
 
 /** Signed as AWS wants it, computed here from what arrived. */
-function verifies({ path = '', request }: Received): boolean {
+function verifies({ method = '', path = '', request }: Received): boolean {
   const { headers } = request
   const parsed = parseAuthorization(headers.authorization ?? '')
   if (!('signedHeaders' in parsed)) return false
   const canonical = canonicalRequest({
-    method: 'PUT',
+    method,
     path,
     query: '',
     headers: Object.entries(headers).map(([name, value]) => [name, String(value)]),

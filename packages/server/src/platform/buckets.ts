@@ -83,12 +83,57 @@ async function writeFile(path: string, bytes: AsyncIterable<Buffer> | Iterable<B
   await rename(unfinished, path)
 }
 
+type Store = Exclude<OutputDestination, { folder: string }>
+
+/** A store that has not said by then whether there is a bucket is not waited for: a request of somebody's is. */
+const HEAD_MS = 3_000
+
+/**
+ * False where the store says that there is no such bucket. A folder is made when it is needed, and a store that does not
+ * answer, or does not let its buckets be looked at, is asked again when there is something to put.
+ */
+export async function hasBucket(destination: OutputDestination, bucket: string, now: Date): Promise<boolean> {
+  if ('folder' in destination) return true
+  const address = `${destination.endpoint}/${bucket}`
+  try {
+    const headers = signedFor(destination, 'HEAD', address, {}, now)
+    const signal = AbortSignal.timeout(HEAD_MS)
+    const response = await fetch(address, { method: 'HEAD', headers, redirect: 'manual', signal })
+    return response.status !== 404
+  } catch {
+    return true
+  }
+}
+
 async function putObject(
-  { region, accessKeyId, secretAccessKey }: Exclude<OutputDestination, { folder: string }>,
+  store: Store,
   address: string,
   { bytes, size, metadata = {} }: Thing,
   now: Date,
 ): Promise<void> {
+  const headers = signedFor(store, 'PUT', address, metadata, now)
+  const request: RequestInit & { duplex: 'half' } = {
+    method: 'PUT',
+    headers: [...headers, ['content-length', String(size)]],
+    body: Readable.toWeb(Readable.from(bytes)) as ReadableStream,
+    duplex: 'half',
+    signal: AbortSignal.timeout(PUT_MS),
+  }
+  const response = await fetch(address, request)
+  const text = await response.text()
+  if (response.ok) return
+  const [, code = `HTTP${response.status}`] = /<Code>(\w{1,100})<\/Code>/.exec(text) ?? []
+  throw new NotPut(code, `the store answered ${response.status} ${text.slice(0, 200)}`)
+}
+
+/** The headers of a request to the store, with its signature. */
+function signedFor(
+  { region, accessKeyId, secretAccessKey }: Store,
+  method: 'HEAD' | 'PUT',
+  address: string,
+  metadata: Readonly<Record<string, string>>,
+  now: Date,
+): [string, string][] {
   const { host, pathname } = new URL(address)
   const headers: [string, string][] = [
     ['host', host],
@@ -96,7 +141,7 @@ async function putObject(
     ...Object.entries(metadata).map(([name, value]): [string, string] => [`x-amz-meta-${name}`, value]),
   ]
   const signature = sign({
-    method: 'PUT',
+    method,
     path: pathname,
     query: '',
     headers,
@@ -109,16 +154,5 @@ async function putObject(
     sha256: (data) => createHash('sha256').update(data).digest('hex'),
     hmac: (key, data) => createHmac('sha256', key).update(data).digest(),
   })
-  const request: RequestInit & { duplex: 'half' } = {
-    method: 'PUT',
-    headers: [...headers.slice(1), ...signature, ['content-length', String(size)]] as [string, string][],
-    body: Readable.toWeb(Readable.from(bytes)) as ReadableStream,
-    duplex: 'half',
-    signal: AbortSignal.timeout(PUT_MS),
-  }
-  const response = await fetch(address, request)
-  const text = await response.text()
-  if (response.ok) return
-  const [, code = `HTTP${response.status}`] = /<Code>(\w{1,100})<\/Code>/.exec(text) ?? []
-  throw new NotPut(code, `the store answered ${response.status} ${text.slice(0, 200)}`)
+  return [...headers.slice(1), ...signature]
 }

@@ -12,6 +12,7 @@ import {
 } from '@musterbook/document'
 import { buildSendCommandPayload } from '@musterbook/wire'
 import type { Input, Output } from '../../contract/types.ts'
+import { hasBucket } from '../../platform/buckets.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { uuid } from '../../platform/ids.ts'
@@ -38,7 +39,7 @@ export async function sendCommand(context: Context, input: Request): Promise<Out
   const parameters = input.Parameters ?? {}
   const values = checkedParameters(found, parameters)
   const nodes = await chooseNodes(context, input, found)
-  checkResults(context, input)
+  await checkResults(context, input)
   const denied = input.Targets?.length ? await deniedNodes(context, nodes.map(idOf)) : new Set<string>()
   const now = context.now()
   const timeoutSeconds = input.TimeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS
@@ -133,8 +134,9 @@ const SNS_TOPIC = /^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w.-]{1,256}$/
  * What is asked for beside the command itself is either carried out or refused here, in AWS's order:
  * InvalidNotificationConfig, InvalidRole, InvalidOutputFolder, InvalidParameters. Nothing is taken and then not done.
  */
-function checkResults({ choices }: Context, input: Request): void {
-  const { NotificationConfig: notification, AlarmConfiguration: alarms } = input
+async function checkResults(context: Context, input: Request): Promise<void> {
+  const { choices } = context
+  const { NotificationConfig: notification, AlarmConfiguration: alarms, OutputS3BucketName: bucket } = input
   if (notification?.NotificationArn !== undefined) {
     if (!SNS_TOPIC.test(notification.NotificationArn))
       throw new AwsError('InvalidNotificationConfig', 'NotificationArn must be the ARN of an Amazon SNS topic.')
@@ -146,7 +148,8 @@ function checkResults({ choices }: Context, input: Request): void {
     if (!input.ServiceRoleArn) throw new AwsError('InvalidRole', 'NotificationConfig needs a ServiceRoleArn.')
   } else if (notification?.NotificationEvents?.length)
     throw new AwsError('InvalidNotificationConfig', 'NotificationEvents need a NotificationArn.')
-  if (input.OutputS3BucketName !== undefined && (!choices.commandOutput || !isPlace(input)))
+  const place = choices.commandOutput
+  if (bucket !== undefined && (!place || !isPlace(input) || !(await hasBucket(place, bucket, context.now()))))
     throw new AwsError('InvalidOutputFolder')
   if (input.CloudWatchOutputConfig?.CloudWatchOutputEnabled)
     throw new AwsError(
