@@ -116,6 +116,30 @@ describe('a node', () => {
     })
   })
 
+  it('loses what every node may do as itself by a Deny of its role, and gets it back without one', async () => {
+    const deny = { Effect: 'Deny', Action: ['ssm:UpdateInstanceInformation', 'ssmmessages:*'], Resource: '*' }
+    const { iam, node } = await withRole([deny])
+    const host = new URL(testbed.endpoint).host
+    const { credentials, nodeId } = node
+    const ping = () => {
+      const body = JSON.stringify({ InstanceId: nodeId, AgentName: 'amazon-ssm-agent', AgentVersion: '3.3.0.0' })
+      return send(testbed.endpoint, signed({ credentials, host, operation: 'UpdateInstanceInformation', body }))
+    }
+    const channel = () => {
+      const body = JSON.stringify({ MessageSchemaVersion: '1.0', RequestId: crypto.randomUUID() })
+      const path = `/v1/control-channel/${nodeId}`
+      return send(testbed.endpoint, signed({ credentials, host, body, path, service: 'ssmmessages' }))
+    }
+    const refused = await ping()
+    expect([refused.status, refused.error]).toEqual([400, 'AccessDeniedException'])
+    expect(refused.text).toContain('with an explicit deny in an identity-based policy')
+    expect((await channel()).status).toBe(403)
+    // Its own key it can always use, or it could never come back.
+    expect((await node.roleToken()).status).toBe(200)
+    await iam.deleteRolePolicy({ RoleName: 'node', PolicyName: 'own' })
+    await eventually('it may again', async () => (await ping()).status === 200 && (await channel()).status === 201)
+  })
+
   it('gets nothing from a role that does not trust Systems Manager', async () => {
     const { account, ssm } = await withRole([allow('*')], 'ec2.amazonaws.com')
     await put(account, '/a')

@@ -5,9 +5,10 @@ import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { IAM } from '@aws-sdk/client-iam'
 import { DeregisterManagedInstanceCommand } from '@aws-sdk/client-ssm'
 import { createAuthority } from '@musterbook/server'
-import { AGENT, MUSTERBOOK, REGION, startTestbed } from '@musterbook/testbed'
+import { AGENT, eventually, MUSTERBOOK, REGION, startTestbed } from '@musterbook/testbed'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 const testbed = await startTestbed()
@@ -134,6 +135,30 @@ describe('the doctor of a node', () => {
     expect(text).toContain("WRONG  the control plane refuses this node's key")
     expect(text).not.toContain('PRIVATE KEY')
     expect(code).toBe(1)
+  })
+
+  it('tells what the role of the node forbids', async () => {
+    const owner = await testbed.account()
+    const { nodeId, agent: node } = await testbed.node(owner)
+    const iam = new IAM(owner.config)
+    const statement = (more: object) => JSON.stringify({ Version: '2012-10-17', Statement: [more] })
+    const trusted = { Effect: 'Allow', Principal: { Service: 'ssm.amazonaws.com' }, Action: 'sts:AssumeRole' }
+    await iam.createRole({ RoleName: 'node', AssumeRolePolicyDocument: statement(trusted) })
+    const Action = ['ssm:ListInstanceAssociations', 'ssmmessages:CreateControlChannel']
+    const PolicyDocument = statement({ Effect: 'Deny', Action, Resource: '*' })
+    await iam.putRolePolicy({ RoleName: 'node', PolicyName: 'denying', PolicyDocument })
+    const file = written({ dataFolder: node.dataFolder })
+    const { code, text } = await eventually(`the role of ${nodeId} holds`, async () => {
+      const told = await ask(file)
+      return told.code === 1 && told
+    })
+    expect(text).toContain("ok     the control plane knows this node's key")
+    expect(text).toMatch(/WRONG {2}the role of this node does not let it ask what is for it: AccessDeniedException/)
+    expect(text).toContain(
+      'WRONG  the role of this node does not let it open its channel (ssmmessages:CreateControlChannel)',
+    )
+    expect(code).toBe(1)
+    await node.kill('SIGKILL')
   })
 
   it('tells a node that was deregistered', async () => {

@@ -1,6 +1,6 @@
 /**
  * Who may do what, on every call. The account's root may do everything in its account; users, roles and federated users
- * what their policies say; a node may act as itself and nothing else.
+ * what their policies say; a node may act as itself, unless its role says no, and nothing else.
  */
 import { nodeArn } from '../../platform/arn.ts'
 import type { Caller, FederatedCaller, NodeCaller, RoleCaller, RootCaller, UserCaller } from '../../platform/caller.ts'
@@ -61,10 +61,12 @@ export function createAuthorizer(
     async decide(caller, access, context) {
       if ((caller.type === 'root' && !access.resourcePolicy) || FREE.has(access.action)) return undefined
       if (caller.type === 'anonymous') return refusal('anonymous', access)
-      if (caller.type === 'node' && nodeMay(caller, access)) return undefined
-      const reason = isBeyondSession(caller, access.action)
-        ? { ...unheard(caller.arn, access), note: BEYOND_SESSION }
-        : await refusalReason(await askedOf(principals, nodeGrants, caller, access, context), caller, access)
+      const reason =
+        caller.type === 'node' && nodeMay(caller, access)
+          ? await deniedByRole(principals, caller, access, context)
+          : isBeyondSession(caller, access.action)
+            ? { ...unheard(caller.arn, access), note: BEYOND_SESSION }
+            : await refusalReason(await askedOf(principals, nodeGrants, caller, access, context), caller, access)
       if (reason === undefined) return undefined
       denials.note(context, access.action, reason)
       return reason.message ?? refusal(caller.arn, access)
@@ -75,6 +77,18 @@ export function createAuthorizer(
 const BEYOND_SESSION = 'Temporary credentials of this kind do not reach this service, whatever the policies say.'
 const ONLY_ITSELF =
   'A node may act as itself and nothing else: it carries no role of this account that trusts Systems Manager.'
+
+/** What every node may do as itself needs no policy; a Deny of its role takes it away, as any Deny does. */
+async function deniedByRole(
+  principals: Principals,
+  caller: NodeCaller,
+  access: Needed,
+  context: Context,
+): Promise<Explanation | undefined> {
+  const { request, policies } = (await roleAsks(principals, new Map(), caller, access, context)) ?? {}
+  if (!request || !policies || evaluate(request, policies) !== 'explicitDeny') return undefined
+  return explain(request, policies)
+}
 
 /** undefined: it is allowed. */
 async function refusalReason(
@@ -103,7 +117,14 @@ export async function nodeReason(
   context: Context,
 ): Promise<Explanation> {
   if (nodeMay(caller, access))
-    return { ...unheard(caller.arn, access), decision: 'allow', message: undefined, note: AS_ITSELF }
+    return (
+      (await deniedByRole(principals, caller, access, context)) ?? {
+        ...unheard(caller.arn, access),
+        decision: 'allow',
+        message: undefined,
+        note: AS_ITSELF,
+      }
+    )
   const asked = await nodeAsks(principals, new Map(), caller, access, context)
   return asked ? explain(asked.request, asked.policies) : { ...unheard(caller.arn, access), note: ONLY_ITSELF }
 }
@@ -161,7 +182,16 @@ async function nodeAsks(
   context: Context,
 ): Promise<Asked | undefined> {
   // What a node does as itself it does as itself alone, whatever its role grants.
-  if (NODE_ACTIONS.has(access.action)) return undefined
+  return NODE_ACTIONS.has(access.action) ? undefined : roleAsks(principals, nodeGrants, caller, access, context)
+}
+
+async function roleAsks(
+  principals: Principals,
+  nodeGrants: ReadonlyMap<string, NodeGrant>,
+  caller: NodeCaller,
+  access: Needed,
+  context: Context,
+): Promise<Asked | undefined> {
   const { account, nodeId } = caller
   const found = await roleOfNode(principals, caller)
   const granted = await nodeGrants.get(access.action)?.(caller, access, context)
