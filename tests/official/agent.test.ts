@@ -1,5 +1,8 @@
 import { createPrivateKey } from 'node:crypto'
-import { readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { IAM } from '@aws-sdk/client-iam'
 import type { SSM } from '@aws-sdk/client-ssm'
 import { eventually, REGION, startTestbed } from '@musterbook/testbed'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -17,13 +20,15 @@ else
     let testbed: Awaited<ReturnType<typeof startTestbed>>
     let second: Awaited<ReturnType<typeof testbed.another>>
     let door: Crossing
+    let account: Awaited<ReturnType<typeof testbed.account>>
     let ssm: SSM
     let agent: OfficialAgent
     let nodeId: string
 
     beforeAll(async () => {
       testbed = await startTestbed({ options: { settings: { keyRotationDays: 30 } } })
-      ssm = clientOf(testbed, await testbed.account())
+      account = await testbed.account()
+      ssm = clientOf(testbed, account)
       second = await testbed.another()
       door = await crossing(Number(new URL(second.nodeEndpoint).port))
     }, MINUTES)
@@ -134,7 +139,8 @@ else
     })
 
     it('survives a restart of the server: it reports what it ran meanwhile and takes what was sent', async () => {
-      const running = await shell('sleep 4; echo through')
+      await using gate = await closedGate()
+      const running = await shell(`${gate.pass}; echo through`)
       await stands(running, 'InProgress')
       door.cut()
       await second[Symbol.asyncDispose]()
@@ -145,17 +151,22 @@ else
       door.lead(Number(new URL(second.nodeEndpoint).port))
       await connected('connected')
       await stands(meanwhile, 'Success')
+      await gate.open()
       await stands(running, 'Success')
       expect(await shown(running)).toMatchObject({ StandardOutputContent: 'through\n' })
     })
 
     it('sends a reply that was not acknowledged again when it starts anew', async () => {
-      const CommandId = await shell('sleep 6; echo kept')
+      await using gate = await closedGate()
+      const CommandId = await shell(`${gate.pass}; echo kept`)
       await stands(CommandId, 'InProgress')
       door.cut()
-      await explained('the replies lie on its disk', async () => {
-        const { readdir } = await import('node:fs/promises')
-        return (await readdir(agent.file(nodeId, 'replies_mgs')).catch(() => [])).length > 0
+      await gate.open()
+      await explained('its last reply lies on its disk', async () => {
+        const folder = agent.file(nodeId, 'replies_mgs')
+        const names = await readdir(folder).catch(() => [])
+        const texts = await Promise.all(names.map((name) => readFile(join(folder, name), 'utf8').catch(() => '')))
+        return texts.some((text) => text.includes(CommandId) && text.includes('kept'))
       })
       await agent.kill()
       door.lead(Number(new URL(second.nodeEndpoint).port))
@@ -190,14 +201,19 @@ else
       await stands(CommandId, 'Success')
     })
 
-    it('works over ec2messages alone when it gets no control channel', async () => {
+    const nobodyThere = 'https://127.0.0.1:1'
+    const ways = [
+      ['is not reached', 'node', nobodyThere],
+      ['is denied by its role', 'polls', undefined],
+    ] as const
+    it.each(ways)('works over ec2messages alone when its control channel %s', async (_, IamRole, mgs) => {
       await agent[Symbol.asyncDispose]()
-      const { ActivationId: id = '', ActivationCode: code = '' } = await ssm.createActivation({ IamRole: 'node' })
-      const mgs = 'https://127.0.0.1:1' // nobody listens there
+      if (IamRole === 'polls') await roleThatPolls(IamRole)
+      const { ActivationId: id = '', ActivationCode: code = '' } = await ssm.createActivation({ IamRole })
       agent = await officialAgent({
         ssm: door.endpoint,
         mds: door.endpoint,
-        mgs,
+        mgs: mgs ?? door.endpoint,
         region: REGION,
         caFile: testbed.caFile,
       })
@@ -215,5 +231,26 @@ else
       await stands(long, 'InProgress')
       await ssm.cancelCommand({ CommandId: long })
       await stands(long, 'Cancelled')
+      expect((await ssm.getConnectionStatus({ Target: nodeId })).Status).toBe('notconnected')
     })
+
+    /** A shell command that waits until the gate is opened: no command is faster than a slow machine. */
+    async function closedGate() {
+      const folder = await mkdtemp(join(tmpdir(), 'musterbook-gate-'))
+      const file = join(folder, 'open')
+      return {
+        pass: `while [ ! -e ${file} ]; do sleep 0.1; done`,
+        open: () => writeFile(file, ''),
+        [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
+      }
+    }
+
+    async function roleThatPolls(RoleName: string): Promise<void> {
+      const iam = new IAM(account.config)
+      const statement = (more: object) => JSON.stringify({ Version: '2012-10-17', Statement: [more] })
+      const trusted = { Effect: 'Allow', Principal: { Service: 'ssm.amazonaws.com' }, Action: 'sts:AssumeRole' }
+      await iam.createRole({ RoleName, AssumeRolePolicyDocument: statement(trusted) })
+      const PolicyDocument = statement({ Effect: 'Deny', Action: 'ssmmessages:*', Resource: '*' })
+      await iam.putRolePolicy({ RoleName, PolicyName: 'polls', PolicyDocument })
+    }
   })
