@@ -1,6 +1,7 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type AgentProcess, endExecutors, newDataFolder, shellDocument, startAgent, until } from './agent-process.ts'
@@ -10,16 +11,23 @@ let peer: Peer
 let agent: AgentProcess
 let web: Server
 let webAddress: string
+/** In the agent's PATH. */
+let programs: string
 const asked: { url: string; authorization: string | undefined }[] = []
 
 beforeAll(async () => {
   peer = await startPeer()
+  programs = mkdtempSync(join(tmpdir(), 'musterbook-programs-'))
+  process.env.PATH = `${programs}:${process.env.PATH}`
   agent = startAgent(peer, newDataFolder())
   web = createServer((request, response) => {
     asked.push({ url: request.url ?? '', authorization: request.headers.authorization })
     if (request.url?.startsWith('/moved')) response.writeHead(302, { location: '/plain.txt' }).end()
     else if (request.url?.startsWith('/plain.txt')) response.end('over http\n')
-    else response.writeHead(404).end()
+    else if (request.url?.startsWith('/cut.sh')) {
+      response.writeHead(200, { 'content-length': '100' })
+      response.write('echo half of it', () => response.destroy())
+    } else response.writeHead(404).end()
   })
   await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve))
   webAddress = `http://127.0.0.1:${(web.address() as AddressInfo).port}`
@@ -30,6 +38,7 @@ afterAll(async () => {
   await agent.stop()
   await peer.close()
   web.close()
+  rmSync(programs, { recursive: true, force: true })
   endExecutors(agent.dataFolder)
 })
 
@@ -113,6 +122,13 @@ describe('aws:downloadContent', () => {
     expect(steps.get).toMatchObject({ status: 'Failed', output: 'a redirect leads from https to http' })
   })
 
+  it('leaves nothing under its name of a file that did not come whole', async () => {
+    const document = download('HTTP', { url: `${webAddress}/cut.sh` }, 'scripts/', 'ls -A; echo listed')
+    const steps = stepsOf(await ended(document))
+    expect(steps.get?.status).toBe('Failed')
+    expect(steps.then1).toMatchObject({ status: 'Success', standardOutput: 'listed\n' })
+  })
+
   it('says which answer it got where the file is not there', async () => {
     const steps = stepsOf(await ended(download('HTTP', { url: `${webAddress}/absent.txt` })))
     expect(steps.get?.output).toBe(`the server answered 404 for ${webAddress}/absent.txt`)
@@ -149,6 +165,23 @@ describe('aws:runPowerShellScript', () => {
       status: 'Failed',
       output: 'aws:runPowerShellScript needs PowerShell (pwsh), which this machine lacks',
     })
+  })
+
+  it('runs the lines as one script of the pwsh that the machine has, and ends with the last program\u2019s code', async () => {
+    const pwsh = join(programs, 'pwsh')
+    writeFileSync(pwsh, '#!/bin/sh\necho "$PWD $*"; for file in "$@"; do :; done; cat "$file"; exit 7\n', {
+      mode: 0o755,
+    })
+    const inputs = { runCommand: ['$a = 1', 'Write-Output $a'], workingDirectory: '/usr' }
+    const step = { action: 'aws:runPowerShellScript', name: 'ps', inputs }
+    const { ps } = stepsOf(await ended({ schemaVersion: '2.2', mainSteps: [step] }))
+    rmSync(pwsh)
+    expect(ps).toMatchObject({ status: 'Failed', code: 7 })
+    const [command, ...script] = ps?.standardOutput.split('\n') ?? []
+    expect(command).toMatch(
+      /^\/usr -NoLogo -NonInteractive -ExecutionPolicy Unrestricted -File \/.*\/0-ps\/_script\.ps1$/,
+    )
+    expect(script).toEqual(['$a = 1', 'Write-Output $a', 'exit $LASTEXITCODE'])
   })
 })
 

@@ -2,6 +2,7 @@
 // itself, because it carries the session token.
 
 import { createWriteStream } from 'node:fs'
+import { rename, rm } from 'node:fs/promises'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { pipeline } from 'node:stream/promises'
@@ -21,7 +22,7 @@ export interface DownloadOptions {
   signal: AbortSignal
 }
 
-/** Throws for every answer but 200, with the status in the message. */
+/** Throws for every answer but 200, with the status in the message; then no file is made or changed. */
 export async function download(
   url: URL,
   path: string,
@@ -47,9 +48,23 @@ export async function download(
       answer.resume()
       throw new Error(`the server answered ${status} for ${at.origin}${at.pathname}`)
     }
-    return pipeline(answer, createWriteStream(path, { mode: 0o600 }), { signal: options.signal })
+    return whole(path, (beside) =>
+      pipeline(answer, createWriteStream(beside, { mode: 0o600 }), { signal: options.signal }),
+    )
   }
   throw new Error(`more than ${MOST_REDIRECTS} redirects`)
+}
+
+/** The file appears whole or not at all: half of a script must never be what a later step runs. */
+async function whole(path: string, write: (beside: string) => Promise<void>): Promise<void> {
+  const beside = `${path}.${process.pid}.part`
+  try {
+    await write(beside)
+    await rename(beside, path)
+  } catch (error) {
+    await rm(beside, { force: true })
+    throw error
+  }
 }
 
 function get(url: URL, headers: Record<string, string>, options: DownloadOptions): Promise<IncomingMessage> {
