@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import {
   AddTagsToResourceCommand,
   CreateActivationCommand,
+  DeregisterManagedInstanceCommand,
   DescribeParametersCommand,
   GetCommandInvocationCommand,
   GetParameterCommand,
@@ -259,6 +260,18 @@ describe('serve', () => {
 })
 
 describe('up', () => {
+  it('makes this machine a new node when its old one was deregistered', async () => {
+    await using place = await newPlace()
+    const first = await startMusterbook(place, 'up')
+    const { nodeId: InstanceId } = await enrolled(first.ssm)
+    await first.ssm.send(new DeregisterManagedInstanceCommand({ InstanceId }))
+    await first.kill('SIGTERM')
+    first.ssm.destroy()
+    await using second = await startMusterbook(place, 'up')
+    const { nodeId } = await enrolled(second.ssm)
+    expect(nodeId).not.toBe(InstanceId)
+  })
+
   it('--no-agent runs no agent', async () => {
     await using place = await newPlace()
     await using server = await startMusterbook({ ...place }, 'serve', { args: [] })

@@ -1,7 +1,8 @@
 /** `up`: everything on one machine. The server, and this machine as its first node, in a child process. */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { AGENT, registeredId, writeAgentSettings } from './agent.ts'
 import { call } from './client.ts'
 import type { Config } from './config.ts'
@@ -39,7 +40,8 @@ function keepAgent(config: Config, serving: Serving) {
   let failures = 0
 
   async function start(): Promise<void> {
-    const activation = await activationFor(config, serving)
+    const before = await registeredId(config.data)
+    const activation = await activationFor(config, serving, before)
     if (stopping) return
     const startedAt = Date.now()
     const settings = await writeAgentSettings(config, {
@@ -48,6 +50,9 @@ function keepAgent(config: Config, serving: Serving) {
       activation,
       watchStdin: true,
     })
+    if (stopping) return
+    // The agent alone would keep the identity that it has, whoever still knows it.
+    if (before && activation) await promisify(execFile)(process.execPath, [AGENT, 'register', settings])
     if (stopping) return
     child = spawn(process.execPath, [AGENT, 'run', settings], {
       env: agentEnvironment(),
@@ -95,9 +100,13 @@ const agentEnvironment = (): NodeJS.ProcessEnv =>
     ),
   )
 
-/** An activation for this machine unless it is registered. */
-async function activationFor(config: Config, serving: Serving): Promise<{ id: string; code: string } | undefined> {
-  if (await registeredId(config.data)) return undefined
+/** An activation for this machine unless it is registered, and known to be: it may have been deregistered since. */
+async function activationFor(
+  config: Config,
+  serving: Serving,
+  nodeId: string | undefined,
+): Promise<{ id: string; code: string } | undefined> {
+  if (nodeId && (await isKnown(config, serving, nodeId))) return undefined
   const { ActivationId, ActivationCode } = await call<{ ActivationId: string; ActivationCode: string }>(
     serving.endpoint,
     config.region,
@@ -121,6 +130,17 @@ async function nodeId(config: Config, serving: Serving, signal: AbortSignal): Pr
     await new Promise((resolve) => setTimeout(resolve, 25))
   }
   return undefined
+}
+
+async function isKnown(config: Config, serving: Serving, nodeId: string): Promise<boolean> {
+  const { InstanceInformationList } = await call<{ InstanceInformationList?: unknown[] }>(
+    serving.endpoint,
+    config.region,
+    serving.server.root,
+    'DescribeInstanceInformation',
+    { Filters: [{ Key: 'InstanceIds', Values: [nodeId] }] },
+  )
+  return (InstanceInformationList?.length ?? 0) > 0
 }
 
 const isConnected = (config: Config, serving: Serving, nodeId: string): Promise<boolean> =>
