@@ -167,6 +167,7 @@ export function openSession(options: SessionOptions): SessionClient {
   let socket: ClientSocket | undefined
   let cipher: SessionCipher | undefined
   let isReady = false
+  let isPaused = false
   let over = false
   let isFull = false
   /** What was written before the ends knew what the session is: an agent drops what comes during the handshake. */
@@ -196,6 +197,7 @@ export function openSession(options: SessionOptions): SessionClient {
           }),
         )
         socket = mine
+        if (isPaused) mine.pause?.()
         owed = [] // what was not acknowledged comes again
         sender.reconnected()
         flush()
@@ -415,8 +417,14 @@ export function openSession(options: SessionOptions): SessionClient {
       else finished = done
     },
     flag: (flag) => void send(PAYLOAD_TYPE.Flag, buildFlag(flag)),
-    pause: () => socket?.pause?.(),
-    resume: () => socket?.resume?.(),
+    pause() {
+      isPaused = true
+      socket?.pause?.()
+    },
+    resume() {
+      isPaused = false
+      socket?.resume?.()
+    },
     close() {
       if (over) return
       over = true
