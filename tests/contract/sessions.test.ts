@@ -183,6 +183,21 @@ describe('a command', () => {
     await eventually('it ends', async () => run.ended() !== undefined)
     expect([run.output(), run.errors(), run.exitCode()]).toEqual(['out\n', 'err\n', 5])
   })
+
+  it('leaves no session on its node when it is terminated, although what it started lives on', async () => {
+    const run = await start({
+      DocumentName: 'AWS-StartNonInteractiveCommand',
+      Parameters: { command: ['sh -c "setsid sleep 30 & echo begun; wait"'] },
+    })
+    await run.shows('begun')
+    await account.ssm.send(new TerminateSessionCommand({ SessionId: run.sessionId }))
+    await eventually('the node has ended it', () =>
+      node.agent
+        .log()
+        .split('\n')
+        .some((line) => line.includes('session ended') && line.includes(run.sessionId)),
+    )
+  })
 })
 
 describe('StartSession', () => {

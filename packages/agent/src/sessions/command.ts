@@ -82,7 +82,12 @@ export function startCommand(context: KindContext): Kind {
     },
     stop() {
       signalGroup('SIGTERM')
-      setTimeout(() => signalGroup('SIGKILL'), KILL_AFTER_MS)
+      setTimeout(() => {
+        signalGroup('SIGKILL')
+        // What left the group keeps the outputs open, and lives on: the session does not.
+        context.ended()
+        for (const stream of streams) stream.destroy()
+      }, KILL_AFTER_MS)
     },
   }
 }
