@@ -85,6 +85,14 @@ describe('an activation', () => {
     expect([first.ActivationList?.length, rest.ActivationList?.length, rest.NextToken]).toEqual([2, 1, undefined])
   })
 
+  it('is refused with tags that no node could have, rather than the machines that use it', async () => {
+    const { ssm } = await given()
+    const tag = (Key: string) => ({ Key, Value: 'v' })
+    const many = Array.from({ length: 51 }, (_, index) => tag(`k${index}`))
+    for (const Tags of [[tag('aws:x')], [tag('Env'), tag('Env')], many])
+      expect((await refusal(ssm.createActivation({ IamRole: 'node', Tags }))).name).toBe('ValidationException')
+  })
+
   it('lets a machine keep the id that it is known by, once', async () => {
     const Tags = [
       { Key: 'musterbook:node-id', Value: 'i-1234567890abcdef0' },

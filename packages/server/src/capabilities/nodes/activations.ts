@@ -5,6 +5,7 @@ import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { uuid } from '../../platform/ids.ts'
 import { decodeToken, encodeToken } from '../../platform/paging.ts'
+import { checkNewTags } from '../tags/index.ts'
 import { codeDigest } from './registration.ts'
 import { activationEnd, DEFAULT_REGISTRATION_LIMIT, wantedNodeId } from './rules.ts'
 import * as store from './store.ts'
@@ -19,6 +20,7 @@ export async function createActivation(
   const now = context.now()
   const code = randomBytes(CODE_BYTES).toString('base64url')
   const tags = (input.Tags ?? []).map(({ Key, Value }) => ({ Key, Value }))
+  checkNewTags(tags) // now, and not when the machine registers, where nobody could mend them
   const registrationLimit = input.RegistrationLimit ?? DEFAULT_REGISTRATION_LIMIT
   const activationId = uuid()
   await store.insertActivation(context.sql, context, {

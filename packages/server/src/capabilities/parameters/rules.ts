@@ -1,7 +1,7 @@
 /** What PutParameter and the label operations may do: values, types, tiers, labels, versions. Pure. */
 import type { Input } from '../../contract/types.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
-import { checkTags, MAX_TAGS } from '../tags/index.ts'
+import { checkNewTags } from '../tags/index.ts'
 
 export type ParameterType = NonNullable<Input<'PutParameter'>['Type']>
 export type Tier = 'Standard' | 'Advanced'
@@ -20,11 +20,10 @@ export const alreadyExists = (): AwsError =>
     'The parameter already exists. To overwrite this value, set the overwrite option in the request to true.',
   )
 
-/** ValidationException: PutParameter's model has no TooManyTagsError. */
+/** ValidationException. */
 export function checkTagsAtCreation(input: Input<'PutParameter'>): void {
   const tags = input.Tags ?? []
-  if (tags.length > MAX_TAGS) throw validation(`A parameter can have at most ${MAX_TAGS} tags.`)
-  checkTags(tags)
+  checkNewTags(tags)
   if (input.Overwrite && tags.length > 0) {
     throw validation(
       "Invalid request: tags and overwrite can't be used together. To create a parameter with tags, please remove overwrite flag. To update tags for an existing parameter, please use AddTagsToResource or RemoveTagsFromResource.",

@@ -7,7 +7,7 @@ import type { Access, Capability, TaggableResource } from '../../platform/capabi
 import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import init from './migrations/0001-init.sql'
-import { checkCount, checkTagKeys, checkTags, MAX_TAGS, type Tag } from './rules.ts'
+import { checkCount, checkNewTags, checkTagKeys, checkTags, type Tag } from './rules.ts'
 import {
   countTags,
   lockTags,
@@ -20,7 +20,7 @@ import {
   writeTags,
 } from './store.ts'
 
-export { checkTags, MAX_TAGS, resourcesWithTags, type Tag, type TagFilter }
+export { checkNewTags, resourcesWithTags, type Tag, type TagFilter }
 
 export type ResourceType = Input<'AddTagsToResource'>['ResourceType']
 
@@ -35,9 +35,9 @@ export async function tagsOf(context: Scoped, type: ResourceType, ids: readonly 
   return tags
 }
 
-/** Gives a new resource its tags, in its owner's transaction. ValidationException, TooManyTagsError. */
+/** Gives a new resource its tags, in its owner's transaction. ValidationException. */
 export async function setTags(context: Scoped, type: ResourceType, id: string, tags: readonly Tag[]): Promise<void> {
-  checkTags(tags)
+  checkNewTags(tags)
   if (tags.length > 0) await writeTags(context, type, id, tags)
 }
 

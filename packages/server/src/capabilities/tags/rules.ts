@@ -7,7 +7,7 @@ export interface Tag {
 }
 
 /** Tags of one resource ("Tagging your resources", Systems Manager user guide). */
-export const MAX_TAGS = 50
+const MAX_TAGS = 50
 
 /** In any case of letters; AWS keeps these for itself. */
 const RESERVED_PREFIX = /^aws:/i
@@ -24,6 +24,12 @@ export function checkTags(tags: readonly Tag[]): void {
   const keys = new Set(tags.map(({ Key }) => Key))
   if (keys.size < tags.length) throw validation('Duplicate tag keys are not allowed in one request.')
   checkCount(keys.size)
+}
+
+/** The tags that a new resource is made with. ValidationException, also for too many: nothing that creates has another error. */
+export function checkNewTags(tags: readonly Tag[]): void {
+  if (tags.length > MAX_TAGS) throw validation(`A resource can have at most ${MAX_TAGS} tags.`)
+  checkTags(tags)
 }
 
 export function checkTagKeys(keys: readonly string[]): void {
