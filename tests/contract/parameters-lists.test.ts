@@ -105,7 +105,10 @@ describe('getting parameters by path', () => {
   it.each(['Name', 'Path', 'Tier', 'DataType', 'tag:k'])('knows no filter %s', async (Key) => {
     const ssm = await newClient()
     const filter = ssm.getParametersByPath({ Path: '/', ParameterFilters: [{ Key, Values: ['v'] }] })
-    expect(await refusal(filter)).toMatchObject({ name: 'InvalidFilterKey' })
+    expect(await refusal(filter)).toEqual({
+      name: 'InvalidFilterKey',
+      message: `The following filter key is not valid: ${Key}. Valid filter keys include: [Type, KeyId].`,
+    })
   })
 })
 
@@ -212,14 +215,24 @@ describe('describing parameters', () => {
   })
 
   it.each<[string, ParameterStringFilter[], string, unknown]>([
-    ['a label', find('Label', ['l']), 'InvalidFilterKey', expect.any(String)],
+    [
+      'a label',
+      find('Label', ['l']),
+      'InvalidFilterKey',
+      'The following filter key is not valid: Label. Valid filter keys include: [Path, Name, Type, KeyId, Tier].',
+    ],
     [
       'no values',
       find('Name'),
       'InvalidFilterValue',
       'The following filter values are missing : null for filter key Name.',
     ],
-    ['a key twice', [...find('Name', ['a']), ...find('Name', ['b'])], 'InvalidFilterKey', expect.any(String)],
+    [
+      'a key twice',
+      [...find('Name', ['a']), ...find('Name', ['b'])],
+      'InvalidFilterKey',
+      'The following filter is duplicated in the request: Name. A request can contain only one occurrence of a specific filter.',
+    ],
     [
       'a wrong path option',
       find('Path', ['/a'], 'Equals'),

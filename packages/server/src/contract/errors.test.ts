@@ -12,7 +12,16 @@ describe('an error on the wire', () => {
     expect(errorBody('ssm', 'TooManyUpdates', 'slow "down"').body).toBe(
       '{"__type":"TooManyUpdates","Message":"slow \\"down\\""}',
     )
-    expect(errorBody('ssm', 'AssociatedInstances', 'never seen').body).toBe('{"__type":"AssociatedInstances"}')
+    expect(errorBody('sts', 'AccessDeniedException', 'no').body).toBe(
+      '{"__type":"AccessDeniedException","message":"no"}',
+    )
+  })
+
+  it('carries its text for clients all the same when its shape has no member for it', () => {
+    expect(errorBody('ssm', 'AssociatedInstances', '').body).toBe('{"__type":"AssociatedInstances"}')
+    expect(errorBody('ssm', 'InvalidFilterKey', 'not "Label"').body).toBe(
+      '{"__type":"InvalidFilterKey","message":"not \\"Label\\""}',
+    )
   })
 
   it('is 500 for a fault of the server and 400 for one of the client, whatever the query protocol would say', () => {

@@ -41,7 +41,9 @@ function statusOf(service: ServiceName, model: ErrorModel): number {
 
 /**
  * The answer for an error: `{"__type":"ParameterNotFound","message":"…"}`. `members` are further members of the error shape;
- * those it does not have are dropped. A name that nothing models becomes InternalServerError without its text.
+ * those it does not have are dropped. A shape without a member for its text, such as InvalidFilterKey, has it beside its members:
+ * the AWS CLI and the SDKs read `message` whatever the shape says. A name that nothing models becomes InternalServerError
+ * without its text.
  */
 export function errorBody(
   service: ServiceName,
@@ -51,11 +53,13 @@ export function errorBody(
 ): ErrorAnswer {
   const traits = errorTraits(service, name)
   if (traits === undefined) return { status: 500, body: '{"__type":"InternalServerError"}' }
+  const { status, messageMember } = traits
   const model = findError(service, name)
-  const text = traits.messageMember === undefined ? {} : { [traits.messageMember]: message }
-  const rest = model === undefined ? JSON.stringify(text) : encodeStructure(model.shape, { ...members, ...text })
-  const type = `"__type":${JSON.stringify(name)}`
-  return { status: traits.status, body: rest === '{}' ? `{${type}}` : `{${type},${rest.slice(1)}` }
+  const modelled = messageMember === undefined ? members : { ...members, [messageMember]: message }
+  const shape = model === undefined ? '' : encodeStructure(model.shape, modelled).slice(1, -1)
+  const isTextLeft = model === undefined || (messageMember === undefined && message !== '')
+  const text = isTextLeft ? `"message":${JSON.stringify(message)}` : ''
+  return { status, body: `{${[`"__type":${JSON.stringify(name)}`, shape, text].filter(Boolean).join(',')}}` }
 }
 
 /** Throws an Error when an operation answers an error that neither its model nor the common list gives it. For tests. */

@@ -1,6 +1,6 @@
 /**
  * ParameterFilters and the older Filters, checked and turned into criteria that the store understands. Pure. The texts are
- * the service's own; InvalidFilterKey has no message member in the model, so clients see them in the raw body only.
+ * the service's own.
  */
 import type { Input } from '../../contract/types.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
