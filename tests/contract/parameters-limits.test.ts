@@ -38,6 +38,18 @@ describe('the number of parameters', () => {
     expect((await clients[0]!.describeParameters({})).Parameters).toHaveLength(5)
   })
 
+  it('holds when many are moved into the advanced tier at once', async () => {
+    const ssm = await newClient()
+    for (let index = 0; index < 5; index++) await put(ssm, `p${index}`, 'Standard')
+    const names = [0, 1, 2, 3, 4].flatMap((index) => [`p${index}`, `p${index}`])
+    const moved = await Promise.allSettled(names.map((name) => put(ssm, name, 'Advanced', true)))
+    expect(moved.filter(({ status }) => status === 'fulfilled')).toHaveLength(6)
+    for (const each of moved)
+      if (each.status === 'rejected') expect(each.reason).toMatchObject({ name: 'ParameterLimitExceeded' })
+    const ParameterFilters = [{ Key: 'Tier', Values: ['Advanced'] }]
+    expect((await ssm.describeParameters({ ParameterFilters })).Parameters).toHaveLength(3)
+  })
+
   it('makes intelligent tiering choose the advanced tier once the standard one is full', async () => {
     const ssm = await newClient()
     const tiers: (string | undefined)[] = []

@@ -106,7 +106,23 @@ async function overwrite(context: Context, put: Put): Promise<Written> {
 /** undefined: `existing` has changed since it was read. */
 async function replace(context: Context, put: Put, existing: LatestRow): Promise<Written | undefined> {
   const { draft } = await draftOf(context, put, existing)
-  if (draft.tier !== existing.tier && (await isFull(context, put.capacity, draft.tier))) throw limitExceeded()
+  if (draft.tier === existing.tier || (await put.capacity.isPlenty(context, draft.tier)))
+    return replaceWith(context, put, existing, draft)
+  return context.transaction(async (change) => {
+    // The row first, as a second try has it already: two that take row and tier in different orders would wait for each other.
+    if ((await lockLatest(change, put.key))?.revision !== existing.revision) return undefined
+    await lockTier(change, draft.tier)
+    if (await isFull(change, put.capacity, draft.tier)) throw limitExceeded()
+    return replaceWith(change, put, existing, draft)
+  })
+}
+
+async function replaceWith(
+  context: Context,
+  put: Put,
+  existing: LatestRow,
+  draft: Draft,
+): Promise<Written | undefined> {
   const outcome = await replaceParameter(context, existing, draft)
   if (outcome === 'labelled') throw versionLimitExceeded(put.name, existing.version + 1 - MAX_VERSIONS)
   return outcome === 'replaced' ? { version: existing.version + 1, draft } : undefined
