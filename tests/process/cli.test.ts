@@ -18,7 +18,7 @@ import {
 import type { DatabaseAddress } from '@musterbook/server'
 import { eventually, freshDatabase } from '@musterbook/testbed'
 import { describe, expect, it } from 'vitest'
-import { SETTINGS } from '../../packages/cli/src/config.ts'
+import { SETTINGS } from '../../packages/cli/src/settings.ts'
 import { refusal } from '../contract/refusal.ts'
 import { enrolled } from './enrolled.ts'
 import {

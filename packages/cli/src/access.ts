@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Credentials } from './client.ts'
-import { ConfigError } from './config.ts'
+import { ConfigError } from './config-error.ts'
 import { readSecret } from './secret-file.ts'
 
 export interface Access {

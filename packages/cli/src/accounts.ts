@@ -1,5 +1,5 @@
 /** `musterbook accounts create|list|disable|enable|rotate-key`: the accounts of an installation, for its root alone. */
-import { ConfigError } from './config.ts'
+import { ConfigError } from './config-error.ts'
 import { ask, type ControlPlane, findControlPlane, readWords, WHERE_USAGE } from './control-plane.ts'
 
 export const ACCOUNTS_USAGE = `musterbook accounts create --name text [--account id]

@@ -2,7 +2,7 @@
 import { createHmac, hash } from 'node:crypto'
 import { join } from 'node:path'
 import { millisToAmzDate, sign } from '@musterbook/wire'
-import { ConfigError } from './config.ts'
+import { ConfigError } from './config-error.ts'
 import { readSecret } from './secret-file.ts'
 
 export interface Credentials {

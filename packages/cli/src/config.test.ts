@@ -1,6 +1,7 @@
 /** The settings that are secrets: whatever the process starts later finds none of them in its environment. */
 import { describe, expect, it } from 'vitest'
-import { readConfig, SETTINGS } from './config.ts'
+import { readConfig } from './config.ts'
+import { SETTINGS } from './settings.ts'
 
 /** Every setting whose value lets somebody in, with one that it takes. */
 const SECRETS: Record<string, string> = {

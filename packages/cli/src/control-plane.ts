@@ -8,7 +8,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { millisToAmzDate, sign } from '@musterbook/wire'
-import { ConfigError } from './config.ts'
+import { ConfigError } from './config-error.ts'
 
 export interface ControlPlane {
   endpoint: string

@@ -13,7 +13,7 @@ import { access, chmod, constants, mkdir, readFile, stat } from 'node:fs/promise
 import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createAuthority, isCurrent, issueServerCertificate, type KeyAndCertificate } from '@musterbook/server'
-import { ConfigError } from './config.ts'
+import { ConfigError } from './config-error.ts'
 import { readSecret, writePublic, writeSecret } from './secret-file.ts'
 
 export async function makeDataFolder(folder: string): Promise<void> {

@@ -3,7 +3,9 @@ import { createHash, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { post, readEnvironment } from './client.ts'
-import { type Config, ConfigError, DEFAULT_NODE_ENDPOINT } from './config.ts'
+import type { Config } from './config.ts'
+import { ConfigError } from './config-error.ts'
+import { DEFAULT_NODE_ENDPOINT } from './settings.ts'
 
 export async function enroll(config: Config): Promise<string> {
   const { endpoint, credentials } = await readEnvironment(config.data)

@@ -2,7 +2,7 @@
  * `musterbook explain`: why a call was denied, or whether one would be. The reason comes from the control plane, for whom
  * it lets know; this file only puts it into words.
  */
-import { ConfigError } from './config.ts'
+import { ConfigError } from './config-error.ts'
 import { ask, type ControlPlane, findControlPlane, readWords, WHERE_USAGE } from './control-plane.ts'
 
 export const EXPLAIN_USAGE = `musterbook explain <request id>

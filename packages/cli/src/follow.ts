@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { type Access, readAccess } from './access.ts'
 import { call } from './client.ts'
-import { ConfigError } from './config.ts'
+import { ConfigError } from './config-error.ts'
 import { type EventSource, events } from './events.ts'
 import { OPEN, screen, shownNames } from './follow-screen.ts'
 

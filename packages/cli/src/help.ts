@@ -1,5 +1,5 @@
-/** What --help prints, made from the tables of config.ts. */
-import { COMMANDS, type Command, SETTINGS } from './config.ts'
+/** What --help prints, made from the tables of settings.ts. */
+import { COMMANDS, type Command, SETTINGS } from './settings.ts'
 import { TOOLS } from './tools.ts'
 
 const WIDTH = 100

@@ -4,7 +4,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { millisToAmzDate, sign } from '@musterbook/wire'
 import { readEnvironment } from './client.ts'
-import { ConfigError, defaultDataFolder } from './config.ts'
+import { defaultDataFolder } from './config.ts'
+import { ConfigError } from './config-error.ts'
 
 const HELP = `musterbook keys rotate-root [--now] [--data folder]
     seals everything under a new root key while the control plane goes on. What clients hold under the old one (session

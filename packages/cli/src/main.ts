@@ -1,6 +1,7 @@
 /** The one binary: reads its settings, then loads only the part that its command needs. */
 import program from '../package.json' with { type: 'json' }
-import { type Config, ConfigError, readConfig } from './config.ts'
+import { type Config, readConfig } from './config.ts'
+import { ConfigError } from './config-error.ts'
 import { help } from './help.ts'
 import { TOOLS } from './tools.ts'
 

@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import { lintNodePolicy, type NodePolicyLint } from '@musterbook/server'
-import { ConfigError } from './config.ts'
+import { ConfigError } from './config-error.ts'
 import { ask, findControlPlane, readWords, WHERE_USAGE } from './control-plane.ts'
 
 export const POLICY_USAGE = `musterbook policy lint

@@ -3,7 +3,7 @@ import { createHmac, hash } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { millisToAmzDate, sign } from '@musterbook/wire'
 import type { Credentials } from './client.ts'
-import { ConfigError } from './config.ts'
+import { ConfigError } from './config-error.ts'
 
 export interface RecordingAccess {
   endpoint: string

@@ -9,7 +9,8 @@ import { request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { setTimeout as pause } from 'node:timers/promises'
 import { millisToAmzDate, sign } from '@musterbook/wire'
-import { ConfigError, type KmsSettings, type VaultSettings } from './config.ts'
+import type { KmsSettings, VaultSettings } from './config.ts'
+import { ConfigError } from './config-error.ts'
 import { readSecret } from './secret-file.ts'
 
 export interface Wrapping {

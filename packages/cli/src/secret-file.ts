@@ -5,7 +5,7 @@
 import { constants } from 'node:fs'
 import { chmod, type FileHandle, link, open, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { ConfigError } from './config.ts'
+import { ConfigError } from './config-error.ts'
 
 const SECRET = 0o600
 const PUBLIC = 0o644

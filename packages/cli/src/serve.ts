@@ -12,7 +12,8 @@ import {
 } from '@musterbook/server'
 import { AGENT } from './agent.ts'
 import { keepCertificate } from './certificate-renewal.ts'
-import { type Config, ConfigError } from './config.ts'
+import type { Config } from './config.ts'
+import { ConfigError } from './config-error.ts'
 import { makeDataFolder, ownCertificate, serverCertificate, writeEnvironment } from './data-folder.ts'
 import { rootKeys } from './root-key.ts'
 

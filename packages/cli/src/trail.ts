@@ -14,7 +14,8 @@ import {
   type TrailReport,
   verifyTrail,
 } from '@musterbook/server'
-import { type Config, ConfigError, readConfig } from './config.ts'
+import { type Config, readConfig } from './config.ts'
+import { ConfigError } from './config-error.ts'
 import { rootKeys } from './root-key.ts'
 
 export const TRAIL_USAGE = `musterbook trail verify [--account id] [--region name] [--since file]
