@@ -112,6 +112,22 @@ describe('Terraform, at two processes in turn', () => {
     })
   })
 
+  it('keeps a virtual MFA device and its tags', async () => {
+    const { iam } = await clients()
+    const made = await iam.createVirtualMFADevice({ VirtualMFADeviceName: 'phone', Tags })
+    expect(made.VirtualMFADevice?.Tags).toEqual(Tags)
+    const SerialNumber = made.VirtualMFADevice!.SerialNumber!
+    for (let times = 0; times < 2; times++) expect((await iam.listMFADeviceTags({ SerialNumber })).Tags).toEqual(Tags)
+    await iam.tagMFADevice({ SerialNumber, Tags: [{ Key: 'TEAM', Value: 'engine' }, ...[{ Key: 'of', Value: 'ada' }]] })
+    for (let times = 0; times < 2; times++) await iam.untagMFADevice({ SerialNumber, TagKeys: ['of'] })
+    expect((await iam.listMFADeviceTags({ SerialNumber })).Tags).toEqual([{ Key: 'TEAM', Value: 'engine' }])
+    const device = await iam.getMFADevice({ SerialNumber })
+    expect([device.SerialNumber, device.EnableDate]).toEqual([SerialNumber, undefined])
+    await iam.deleteVirtualMFADevice({ SerialNumber })
+    for (const asked of [iam.getMFADevice, iam.listMFADeviceTags])
+      expect(await refusal(asked({ SerialNumber }))).toMatchObject(GONE)
+  })
+
   it('keeps a role with its trust, its policies and its instance profile', async () => {
     const { iam } = await clients()
     const RoleName = 'node'

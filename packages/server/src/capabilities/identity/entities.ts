@@ -142,7 +142,7 @@ export const encoded = (document: string): string =>
 const MAX_TAGS = 50
 
 /** Tag keys differ by more than case. InvalidInput. */
-export function checkTags(tags: readonly Tag[]): void {
+function checkTags(tags: readonly Tag[]): void {
   if (new Set(tags.map(({ Key }) => Key.toLowerCase())).size !== tags.length)
     throw new AwsError(
       'InvalidInputException',

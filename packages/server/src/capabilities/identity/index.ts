@@ -18,6 +18,7 @@ import init from './migrations/0001-init.sql'
 import principalsMigration from './migrations/0002-principals.sql'
 import mfaTriesMigration from './migrations/0003-mfa-tries.sql'
 import trustedIdsMigration from './migrations/0004-trusted-ids.sql'
+import mfaTagsMigration from './migrations/0005-mfa-tags.sql'
 import { nodeRoleRoute } from './node-roles.ts'
 import { isMalformed, parsePolicy } from './policy/index.ts'
 import { keepPrincipals, principalsOf } from './principals.ts'
@@ -41,6 +42,7 @@ export const identity: Capability = {
     { name: '0002-principals', sql: principalsMigration },
     { name: '0003-mfa-tries', sql: mfaTriesMigration },
     { name: '0004-trusted-ids', sql: trustedIdsMigration },
+    { name: '0005-mfa-tags', sql: mfaTagsMigration },
   ],
   sealed,
   operations: { iam, sts },

@@ -60,7 +60,7 @@ export const requestTags = (tags: readonly Tag[]): Keys => ({
   ...Object.fromEntries(tags.map(({ Key, Value }) => [`aws:RequestTag/${Key}`, Value])),
 })
 
-const resourceTags = (tags: readonly Tag[]): Keys =>
+export const resourceTags = (tags: readonly Tag[]): Keys =>
   Object.fromEntries(
     tags.flatMap(({ Key, Value }) => [
       [`aws:ResourceTag/${Key}`, Value],

@@ -3,9 +3,20 @@ import type { ServiceOperations } from '../../../contract/types.ts'
 import type { Access } from '../../../platform/capability.ts'
 import type { Context } from '../../../platform/context.ts'
 import { AwsError } from '../../../platform/errors.ts'
-import { changing, checkQuota, checkTags, conflict, exists, found, held, noSuch } from '../entities.ts'
+import {
+  changing,
+  checkQuota,
+  conflict,
+  exists,
+  found,
+  held,
+  mergedTags,
+  noSuch,
+  type Tag,
+  withoutTags,
+} from '../entities.ts'
 import { pageOf } from '../marker.ts'
-import { anywhere, onEntity, onUserOrSelf, userOrSelf } from '../permissions.ts'
+import { anywhere, onEntity, onUserOrSelf, requestTags, resourceTags, userOrSelf } from '../permissions.ts'
 import { findById } from '../store/entities.ts'
 import * as store from '../store/sign-in.ts'
 import { base32, newSeed, stepOf, stepOfPair } from '../totp.ts'
@@ -16,10 +27,14 @@ const PURPOSE = 'mfa seed'
 
 const serialNumber = (account: string, path: string, name: string) => `arn:aws:iam::${account}:mfa${path}${name}`
 const noDevice = (serial: string) => noSuch(`VirtualMFADevice with serial number ${serial} doesn't exist.`)
-const onDevice = ({ SerialNumber }: { SerialNumber: string }): Access => ({ resources: [SerialNumber] })
-
-async function foundDevice(context: Context, serial: string): Promise<store.DeviceRow> {
+/** Permission on a device, with its tags. */
+async function onDevice(context: Context, serial: string, keys: Access['keys'] = {}): Promise<Access> {
   const device = await store.readDevice(context.sql, context.account, serial)
+  return { resources: [serial], keys: { ...resourceTags(device?.tags ?? []), ...keys } }
+}
+
+async function foundDevice(context: Context, serial: string, hold = false): Promise<store.DeviceRow> {
+  const device = await store.readDevice(context.sql, context.account, serial, hold)
   if (!device) throw noDevice(serial)
   return device
 }
@@ -52,20 +67,30 @@ export async function takesCode(context: Context, userId: string, serial: string
   return step !== undefined && store.takeStep(context.sql, serial, step)
 }
 
+const retag = (context: Context, serial: string, edit: (before: Tag[]) => Tag[]) =>
+  changing(context, async (change) => {
+    const device = await foundDevice(change, serial, true)
+    await store.setDeviceTags(change.sql, device.serialNumber, edit(device.tags))
+    return {}
+  })
+
 export const mfa: ServiceOperations<'iam'> = {
   CreateVirtualMFADevice: {
     authorize: (input, context) => ({
       resources: [serialNumber(context.account, input.Path ?? '/', input.VirtualMFADeviceName)],
+      keys: requestTags((input.Tags ?? []) as Tag[]),
     }),
     handle: (context, input) =>
       changing(context, async (change) => {
-        checkTags(input.Tags ?? [])
+        const tags = mergedTags([], (input.Tags ?? []) as Tag[])
         const serial = serialNumber(change.account, input.Path ?? '/', input.VirtualMFADeviceName)
         const seed = newSeed()
         const seedSealed = change.sealer.seal(PURPOSE, seed, serial)
-        if (!(await store.insertDevice(change.sql, { serialNumber: serial, account: change.account, seedSealed })))
+        const row = { serialNumber: serial, account: change.account, seedSealed, tags }
+        if (!(await store.insertDevice(change.sql, row)))
           throw exists('MFADevice entity at the same path and name already exists.')
-        return { VirtualMFADevice: { SerialNumber: serial, Base32StringSeed: Buffer.from(base32(seed)) } }
+        const Tags = tags.length > 0 ? tags : undefined
+        return { VirtualMFADevice: { SerialNumber: serial, Base32StringSeed: Buffer.from(base32(seed)), Tags } }
       }),
   },
   EnableMFADevice: {
@@ -115,7 +140,7 @@ export const mfa: ServiceOperations<'iam'> = {
       }),
   },
   DeleteVirtualMFADevice: {
-    authorize: onDevice,
+    authorize: (input, context) => onDevice(context, input.SerialNumber),
     handle: (context, input) =>
       changing(context, async (change) => {
         const device = await foundDevice(change, input.SerialNumber)
@@ -123,6 +148,34 @@ export const mfa: ServiceOperations<'iam'> = {
         await store.deleteDevice(change.sql, device.serialNumber)
         return {}
       }),
+  },
+  GetMFADevice: {
+    authorize: (input, context) => onUserOrSelf(context, input.UserName),
+    async handle(context, input) {
+      const name = userOrSelf(context, input.UserName)
+      const user = name === undefined ? undefined : await found(context, 'user', name)
+      const device = await foundDevice(context, input.SerialNumber)
+      if (user && device.userId !== user.id) throw noDevice(input.SerialNumber)
+      const { serialNumber: SerialNumber, userName, enabledAt } = device
+      return { SerialNumber, UserName: userName ?? undefined, EnableDate: enabledAt ?? undefined }
+    },
+  },
+  TagMFADevice: {
+    authorize: (input, context) => onDevice(context, input.SerialNumber, requestTags(input.Tags)),
+    handle: (context, { SerialNumber, Tags }) => retag(context, SerialNumber, (before) => mergedTags(before, Tags)),
+  },
+  UntagMFADevice: {
+    authorize: (input, context) => onDevice(context, input.SerialNumber, { 'aws:TagKeys': input.TagKeys }),
+    handle: (context, { SerialNumber, TagKeys }) =>
+      retag(context, SerialNumber, (before) => withoutTags(before, TagKeys)),
+  },
+  ListMFADeviceTags: {
+    authorize: (input, context) => onDevice(context, input.SerialNumber),
+    async handle(context, input) {
+      const { serialNumber, tags } = await foundDevice(context, input.SerialNumber)
+      const { items, rest } = await pageOf(context, `ListMFADeviceTags ${serialNumber}`, input, (tag) => tag.Key, tags)
+      return { Tags: items, ...rest }
+    },
   },
   ListMFADevices: {
     authorize: (input, context) => onUserOrSelf(context, input.UserName),

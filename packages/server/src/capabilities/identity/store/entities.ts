@@ -148,7 +148,7 @@ export async function remove(sql: Sql, kind: Kind, id: string): Promise<void> {
 
 export async function setTags(sql: Sql, kind: TaggedKind, id: string, tags: Tag[]): Promise<void> {
   await sql`
-    update ${sql(TABLES[kind].table)} set tags = ${json(sql, tags)}
+    update ${sql(TABLES[kind].table)} set tags = ${jsonTags(sql, tags)}
     where ${sql(TABLES[kind].id)} = ${id}`
 }
 
@@ -170,7 +170,8 @@ export async function rename(
   return rows.length === 1
 }
 
-const json = (sql: Sql, tags: Tag[]) => sql.json(tags as { [key: string]: string; Key: string; Value: string }[])
+export const jsonTags = (sql: Sql, tags: Tag[]) =>
+  sql.json(tags as { [key: string]: string; Key: string; Value: string }[])
 
 /** false: the name is taken. So say all that insert. */
 export async function insertUser(
@@ -179,7 +180,7 @@ export async function insertUser(
 ): Promise<boolean> {
   const rows = await sql`
     insert into users (account, user_name, user_id, path, created_at, boundary_arn, tags)
-    values (${row.account}, ${row.name}, ${row.id}, ${row.path}, ${row.createdAt}, ${row.boundaryArn}, ${json(sql, row.tags)})
+    values (${row.account}, ${row.name}, ${row.id}, ${row.path}, ${row.createdAt}, ${row.boundaryArn}, ${jsonTags(sql, row.tags)})
     on conflict do nothing returning 1`
   return rows.length === 1
 }
@@ -197,7 +198,7 @@ export async function insertRole(sql: Sql, row: Omit<RoleRow, 'lastUsedAt' | 'la
     insert into roles (account, role_name, role_id, path, created_at, trust_policy, trusted_ids, description,
       max_session_seconds, boundary_arn, tags)
     values (${row.account}, ${row.name}, ${row.id}, ${row.path}, ${row.createdAt}, ${row.trustPolicy},
-      ${sql.json(row.trustedIds)}, ${row.description}, ${row.maxSessionSeconds}, ${row.boundaryArn}, ${json(sql, row.tags)})
+      ${sql.json(row.trustedIds)}, ${row.description}, ${row.maxSessionSeconds}, ${row.boundaryArn}, ${jsonTags(sql, row.tags)})
     on conflict do nothing returning 1`
   return rows.length === 1
 }
@@ -207,7 +208,7 @@ export async function insertPolicy(sql: Sql, row: PolicyRow): Promise<boolean> {
     insert into policies (account, policy_name, policy_id, path, created_at, policy_arn, description, default_version,
       latest_version, updated_at, tags)
     values (${row.account}, ${row.name}, ${row.id}, ${row.path}, ${row.createdAt}, ${row.arn}, ${row.description},
-      ${row.defaultVersion}, ${row.latestVersion}, ${row.updatedAt}, ${json(sql, row.tags)})
+      ${row.defaultVersion}, ${row.latestVersion}, ${row.updatedAt}, ${jsonTags(sql, row.tags)})
     on conflict do nothing returning 1`
   return rows.length === 1
 }
@@ -215,7 +216,7 @@ export async function insertPolicy(sql: Sql, row: PolicyRow): Promise<boolean> {
 export async function insertProfile(sql: Sql, row: ProfileRow): Promise<boolean> {
   const rows = await sql`
     insert into instance_profiles (account, profile_name, profile_id, path, created_at, role_id, tags)
-    values (${row.account}, ${row.name}, ${row.id}, ${row.path}, ${row.createdAt}, ${row.roleId}, ${json(sql, row.tags)})
+    values (${row.account}, ${row.name}, ${row.id}, ${row.path}, ${row.createdAt}, ${row.roleId}, ${jsonTags(sql, row.tags)})
     on conflict do nothing returning 1`
   return rows.length === 1
 }

@@ -1,5 +1,6 @@
 /** SQL of how people sign in and what accounts are called: access keys, passwords, MFA devices, aliases. */
 import type { Sql } from '../../../platform/database.ts'
+import { jsonTags, type Tag } from './entities.ts'
 
 export interface KeyRow {
   accessKeyId: string
@@ -82,28 +83,39 @@ export interface DeviceRow {
   seedSealed: Buffer
   enabledAt: Date | null
   lastStep: number | null
+  tags: Tag[]
 }
 
 const deviceColumns = (sql: Sql) => sql`
   serial_number as "serialNumber", d.user_id as "userId", u.user_name as "userName", seed_sealed as "seedSealed",
-  enabled_at as "enabledAt", last_step as "lastStep"`
+  enabled_at as "enabledAt", last_step as "lastStep", d.tags`
 
 /** false: the serial number is taken. */
 export async function insertDevice(
   sql: Sql,
-  row: { serialNumber: string; account: string; seedSealed: Buffer },
+  row: { serialNumber: string; account: string; seedSealed: Buffer; tags: Tag[] },
 ): Promise<boolean> {
   const rows = await sql`
-    insert into mfa_devices (serial_number, account, seed_sealed)
-    values (${row.serialNumber}, ${row.account}, ${row.seedSealed}) on conflict do nothing returning 1`
+    insert into mfa_devices (serial_number, account, seed_sealed, tags)
+    values (${row.serialNumber}, ${row.account}, ${row.seedSealed}, ${jsonTags(sql, row.tags)}) on conflict do nothing returning 1`
   return rows.length === 1
 }
 
-export async function readDevice(sql: Sql, account: string, serialNumber: string): Promise<DeviceRow | undefined> {
+/** `hold`: nobody else changes it until the transaction ends. */
+export async function readDevice(
+  sql: Sql,
+  account: string,
+  serialNumber: string,
+  hold = false,
+): Promise<DeviceRow | undefined> {
   const [row] = await sql<DeviceRow[]>`
     select ${deviceColumns(sql)} from mfa_devices d left join users u on u.user_id = d.user_id
-    where d.account = ${account} and serial_number = ${serialNumber}`
+    where d.account = ${account} and serial_number = ${serialNumber} ${hold ? sql`for update of d` : sql``}`
   return row
+}
+
+export async function setDeviceTags(sql: Sql, serialNumber: string, tags: Tag[]): Promise<void> {
+  await sql`update mfa_devices set tags = ${jsonTags(sql, tags)} where serial_number = ${serialNumber}`
 }
 
 export async function listDevices(sql: Sql, account: string, userId?: string): Promise<DeviceRow[]> {

@@ -1,0 +1,1 @@
+alter table mfa_devices add column tags jsonb not null default '[]';
