@@ -118,6 +118,27 @@ else
         // The machine as a whole trusts the server now.
         expect((await machine.run(`curl -fsS -o /dev/null ${url}`)).code).toBe(0)
 
+        const doctor = 'sh /var/lib/amazon/ssm/musterbook-doctor.sh'
+        const well = await machine.run(doctor)
+        expect(well.text).toContain(`ok     ${testbed.nodeEndpoint} is reachable and trusted`)
+        expect(well.text).toContain('ok     the clock of this machine agrees')
+        expect(well.text).toContain(`ok     this machine is registered as ${nodeId}`)
+        expect([well.code, well.text]).toEqual([0, expect.stringContaining('Nothing is wrong.')])
+        const ahead = '#!/bin/sh\n[ "$*" = "-u +%s" ] && exec expr "$(/bin/date +%s)" + 600\nexec /bin/date "$@"\n'
+        await machine.run(`mkdir /var/ahead && cat > /var/ahead/date <<'END'\n${ahead}END\nchmod 755 /var/ahead/date`)
+        expect((await machine.run(`PATH=/var/ahead:$PATH ${doctor}`)).text).toMatch(
+          /WRONG {2}the clock of this machine is (59|60)\d s from that of the control plane/,
+        )
+        // A machine where everything was spoiled: each is told.
+        const ca = '/usr/local/share/ca-certificates/musterbook.crt'
+        const spoil = ['systemctl stop amazon-ssm-agent', `rm ${ca}`, trust, `echo '{}' > ${config}`]
+        await machine.run(spoil.join(' && '))
+        const ill = await machine.run(doctor)
+        expect(ill.text).toContain('WRONG  this machine does not trust the certificate of')
+        expect(ill.text).toContain(`WRONG  ${config} does not name ${testbed.nodeEndpoint}`)
+        expect(ill.text).toContain('WRONG  the agent does not run')
+        expect(ill.code).toBe(1)
+
         const second = await machine.run(line(testbed.caFile, url))
         expect([second.code, second.text]).toEqual([0, expect.stringContaining('it is registered already')])
         expect(await machine.read('/var/lib/amazon/ssm/registration').then(registeredId)).toBe(nodeId)
@@ -141,6 +162,7 @@ else
         for (const gone of [
           '/var/lib/amazon/ssm/musterbook',
           undoing,
+          '/var/lib/amazon/ssm/musterbook-doctor.sh',
           '/var/lib/amazon/ssm/registration',
           '/usr/local/share/ca-certificates/musterbook.crt',
           `${config}.before-musterbook`,

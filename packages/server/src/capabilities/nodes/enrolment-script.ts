@@ -3,6 +3,8 @@
  * it is a script of its own that stays on the machine, since the line that was pasted is good for a while only.
  */
 
+import { officialDoctor } from './official-doctor.ts'
+
 export interface Enrolment {
   kind: string
   /** `https://host:port` */
@@ -25,7 +27,7 @@ undo_script() {
 ${undoScript(enrolment, own)}UNDO
 }
 
-main() {
+${own ? '' : doctorScript(enrolment)}main() {
 if [ "\${1:-}" = --undo ]; then undo_script | sh; exit; fi
 ${own ? OWN : OFFICIAL}}
 
@@ -41,6 +43,16 @@ server='${endpoint}'
 ${SAY}
 undo() {${own ? OWN_PLACES + OWN_UNDO : OFFICIAL_PLACES + OFFICIAL_UNDO}}
 undo
+`
+
+const doctorScript = ({
+  endpoint,
+}: Enrolment): string => `# What says what is wrong, later on: /var/lib/amazon/ssm/musterbook-doctor.sh
+doctor_script() {
+  cat <<'DOCTOR'
+${officialDoctor(`server='${endpoint}'\n${SAY}${OFFICIAL_FILES}`)}DOCTOR
+}
+
 `
 
 const SAY = String.raw`say() { printf 'musterbook: %s\n' "$*"; }
@@ -171,7 +183,7 @@ fi
 say "to undo this: sh $home/undo.sh"
 `
 
-const OFFICIAL_PLACES = String.raw`
+const OFFICIAL_FILES = String.raw`
 config=/etc/amazon/ssm/amazon-ssm-agent.json
 before=/etc/amazon/ssm/amazon-ssm-agent.json.before-musterbook
 debian=/usr/local/share/ca-certificates/musterbook.crt
@@ -179,10 +191,13 @@ fedora=/etc/pki/ca-trust/source/anchors/musterbook.crt
 registration=/var/lib/amazon/ssm/registration
 mark=/var/lib/amazon/ssm/musterbook
 undo=/var/lib/amazon/ssm/musterbook-undo.sh
-[ "$(id -u)" = 0 ] || fail 'run it as root: … | sudo sh'
-agent="$(command -v amazon-ssm-agent || true)"
+doctor=/var/lib/amazon/ssm/musterbook-doctor.sh
+[ "$(id -u)" = 0 ] || fail 'run it as root'
 node_id="$(sed -n 's/.*"ManagedInstanceID":"\([^"]*\)".*/\1/p' "$registration" 2>/dev/null || true)"
+`
 
+const OFFICIAL_PLACES = `${OFFICIAL_FILES}
+agent="$(command -v amazon-ssm-agent || true)"
 stop_agent() { if has_systemd; then systemctl stop amazon-ssm-agent || true; fi; }
 renew_trust() {
   if command -v update-ca-certificates >/dev/null; then update-ca-certificates >/dev/null
@@ -207,7 +222,7 @@ if is_ours; then
 else
   node_id=
 fi
-rm -f "$debian" "$fedora" "$undo"
+rm -f "$debian" "$fedora" "$undo" "$doctor"
 renew_trust
 farewell "\${node_id:-<its id>}"
 `
@@ -226,6 +241,7 @@ if [ -d "$(dirname "$fedora")" ]; then write_certificates "$fedora"; else mkdir 
 renew_trust
 mkdir -p "$(dirname "$config")" "$(dirname "$undo")"
 undo_script > "$undo"
+doctor_script > "$doctor"
 if [ -f "$config" ] && [ ! -f "$before" ] && ! grep -q "$server" "$config"; then cp -p "$config" "$before"; fi
 cat > "$config" <<CONFIG
 {"Ssm":{"Endpoint":"$server"},"Mds":{"Endpoint":"$server"},"Mgs":{"Endpoint":"$server"},"Agent":{"Region":"$region"},"Identity":{"ConsumptionOrder":["OnPrem"]}}
@@ -238,5 +254,5 @@ else
   printf '%s\n' "$server" > "$mark"
 fi
 start_agent
-say "done; to undo this: sh $undo"
+say "done; to see whether all is well: sh $doctor; to undo this: sh $undo"
 `}`
