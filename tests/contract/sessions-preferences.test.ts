@@ -158,6 +158,22 @@ describe('a document of a session', () => {
   })
 })
 
+describe('a session of one’s own', () => {
+  it('is found in its id by policies that let users end their own, also where a name has a dot', async () => {
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: a variable of IAM
+    const own = allow('ssm:TerminateSession', 'arn:aws:ssm:*:*:session/${aws:username}-*')
+    const john = await userOf('john.doe@example.com', [allow('ssm:StartSession', '*'), own])
+    const [session, foreign] = await Promise.all([start({}, john), start()])
+    await eventually('it runs', () => session.session())
+    expect(await refusal(john.send(new TerminateSessionCommand({ SessionId: foreign.sessionId })))).toMatchObject({
+      name: 'AccessDeniedException',
+    })
+    await john.send(new TerminateSessionCommand({ SessionId: session.sessionId }))
+    await eventually('the client is told', () => session.ended() !== undefined)
+    foreign.client.close()
+  })
+})
+
 describe('a port', () => {
   const port = (portNumber: string) => ({
     DocumentName: 'AWS-StartSSHSession',

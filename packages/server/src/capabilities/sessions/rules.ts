@@ -22,7 +22,7 @@ const OWNER_CHARACTERS = 64
 export function newSessionId(caller: Caller): string {
   const name = caller.arn.slice(caller.arn.lastIndexOf('/') + 1).replace(/^.*:/, '')
   const who = name.replace(/[^A-Za-z0-9_.@-]/g, '').slice(0, OWNER_CHARACTERS) || 'session'
-  return `${who.replace(/\./g, '-')}-${randomBytes(9).toString('hex').slice(1)}`
+  return `${who}-${randomBytes(9).toString('hex').slice(1)}`
 }
 
 export interface Limits {
