@@ -16,8 +16,8 @@ import { nodeHost } from './session-host.ts'
 export const SESSION_HELP = `musterbook session <node> [--document name] [--parameter name=value]... [--parameters json] [--reason text]
     a shell on the node; with a document, what that document starts. As ProxyCommand of ssh:
     musterbook session %h --document AWS-StartSSHSession --parameter portNumber=%p
-musterbook forward <node> --local port (--port port | --remote host:port)
-    a local port that leads to a port of the node, or to a host that the node can reach
+musterbook forward <node> [--local port] (--port port | --remote host:port)
+    a local port, a free one unless it is named, that leads to a port of the node or to a host that the node can reach
 musterbook sessions play <id> | verify <id> | search <text>
     the recording of a session; play writes asciicast v2 where it writes to no terminal
 All take --data folder, --endpoint url, --region name and --ca file; AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and
