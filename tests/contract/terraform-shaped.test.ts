@@ -102,8 +102,9 @@ describe('Terraform, at two processes in turn', () => {
     expect((await iam.listSigningCertificates({ UserName })).Certificates).toEqual([])
     expect((await iam.listServiceSpecificCredentials({ UserName })).ServiceSpecificCredentials).toEqual([])
     await iam.deleteUser({ UserName })
-    for (const asked of [iam.listSSHPublicKeys, iam.listSigningCertificates, iam.listServiceSpecificCredentials])
-      expect(await refusal(asked({ UserName }))).toMatchObject(GONE)
+    expect(await refusal(iam.listSSHPublicKeys({ UserName }))).toMatchObject(GONE)
+    expect(await refusal(iam.listSigningCertificates({ UserName }))).toMatchObject(GONE)
+    expect(await refusal(iam.listServiceSpecificCredentials({ UserName }))).toMatchObject(GONE)
     expect((await iam.listServerCertificates({})).ServerCertificateMetadataList).toEqual([])
     expect((await iam.listSAMLProviders({})).SAMLProviderList).toEqual([])
     expect(await refusal(iam.getAccountPasswordPolicy({}))).toEqual({
@@ -124,8 +125,8 @@ describe('Terraform, at two processes in turn', () => {
     const device = await iam.getMFADevice({ SerialNumber })
     expect([device.SerialNumber, device.EnableDate]).toEqual([SerialNumber, undefined])
     await iam.deleteVirtualMFADevice({ SerialNumber })
-    for (const asked of [iam.getMFADevice, iam.listMFADeviceTags])
-      expect(await refusal(asked({ SerialNumber }))).toMatchObject(GONE)
+    expect(await refusal(iam.getMFADevice({ SerialNumber }))).toMatchObject(GONE)
+    expect(await refusal(iam.listMFADeviceTags({ SerialNumber }))).toMatchObject(GONE)
   })
 
   it('keeps a role with its trust, its policies and its instance profile', async () => {
