@@ -161,6 +161,29 @@ describe('the audit', () => {
     expect(Events.map(({ CloudTrailEvent }) => CloudTrailEvent).join('\n')).not.toContain(mistyped)
   })
 
+  it('tells which temporary credentials a user was given, and neither their secret nor their token', async () => {
+    const account = await testbed.account()
+    const credentials = await newKey(account, 'ann', 'arn:aws:iam::aws:policy/AdministratorAccess')
+    const sts = new STS({ ...account.config, credentials })
+    const own = await sts.getSessionToken({})
+    const federated = await sts.getFederationToken({ Name: 'guest' })
+    const { Events = [] } = await trailOf(account).lookupEvents({
+      LookupAttributes: [{ AttributeKey: 'EventSource', AttributeValue: 'sts.amazonaws.com' }],
+    })
+    const hidden = 'HIDDEN_DUE_TO_SECURITY_REASONS'
+    expect(Events.map(recordOf)).toMatchObject(
+      [federated, own].map(({ Credentials }) => ({
+        userIdentity: { type: 'IAMUser', userName: 'ann' },
+        responseElements: {
+          credentials: { accessKeyId: Credentials?.AccessKeyId, secretAccessKey: hidden, sessionToken: hidden },
+        },
+      })),
+    )
+    for (const { Credentials } of [own, federated])
+      for (const secret of [Credentials!.SecretAccessKey!, Credentials!.SessionToken!])
+        expect(Events.map(({ CloudTrailEvent }) => CloudTrailEvent).join()).not.toContain(secret)
+  })
+
   it('stays readable whatever a caller names', async () => {
     const account = await testbed.account()
     const trail = trailOf(account)

@@ -40,7 +40,7 @@ export function isReadOnly(service: string, operation: string): boolean {
 
 /** Reads whose answers are recorded: who was given which credentials. */
 export const answersAreRecorded = (service: string, operation: string): boolean =>
-  service === 'sts' && operation.startsWith('AssumeRole')
+  service === 'sts' && /^(?:AssumeRole|Get(?:Session|Federation)Token$)/.test(operation)
 
 /** Members that are hidden though the model does not mark them: texts of commands, and documents, which are code. */
 const HIDDEN_INPUTS: Record<string, ReadonlySet<string>> = {
