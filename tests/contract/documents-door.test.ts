@@ -17,6 +17,7 @@ async function newAccount() {
     caller: anonymous,
     requestId: 'r',
     sourceIp: '',
+    host: '',
     encrypted: false,
     userAgent: '',
     account,

@@ -2,15 +2,14 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { MUSTERBOOK, type TestAccount, type Testbed } from '@musterbook/testbed'
 
-export function spawnMusterbook(
-  testbed: Testbed,
-  account: TestAccount,
-  ...args: string[]
-): ChildProcessWithoutNullStreams {
+/** Which server process it speaks to, and whom it trusts. */
+type At = Pick<Testbed, 'endpoint' | 'caFile'>
+
+export function spawnMusterbook(testbed: At, account: TestAccount, ...args: string[]): ChildProcessWithoutNullStreams {
   return spawn(process.execPath, [MUSTERBOOK, ...args], { env: environmentOf(testbed, account) })
 }
 
-export const environmentOf = (testbed: Testbed, { config }: TestAccount) => ({
+export const environmentOf = (testbed: At, { config }: TestAccount) => ({
   PATH: process.env.PATH,
   AWS_ENDPOINT_URL: testbed.endpoint,
   AWS_REGION: config.region,
@@ -21,7 +20,7 @@ export const environmentOf = (testbed: Testbed, { config }: TestAccount) => ({
 
 /** Runs it to its end; `text` is all that it wrote. */
 export function musterbook(
-  testbed: Testbed,
+  testbed: At,
   account: TestAccount,
   ...args: string[]
 ): Promise<{ code: number | null; text: string }> {

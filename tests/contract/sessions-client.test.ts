@@ -113,11 +113,14 @@ describe('`musterbook session`', { timeout: 60_000 }, () => {
   it('ends at once, and says whom it trusts, when the certificate is not of theirs', async () => {
     const wrong = join(folder, 'wrong.pem')
     await writeFile(wrong, rootCertificates[0] ?? '')
+    // The node is held by the first process, which its client reaches over TLS alone.
+    await using second = await testbed.another()
+    const at = { ...testbed, endpoint: second.endpoint }
     for (const command of [
       ['session', node.nodeId],
       ['forward', node.nodeId, '--local', '0', '--port', '22'],
     ]) {
-      const { code, text } = await musterbook(testbed, account, ...command, '--ca', wrong)
+      const { code, text } = await musterbook(at, account, ...command, '--ca', wrong)
       expect(code).toBe(1)
       expect(text).toMatch(/The certificate of 127\.0\.0\.1:\d+ is not to be trusted \(.*certificate.*\)\./)
       expect(text).toContain(

@@ -5,6 +5,8 @@ import {
   CreateDocumentCommand,
   DeregisterManagedInstanceCommand,
   DescribeSessionsCommand,
+  SSMClient,
+  StartSessionCommand,
   TerminateSessionCommand,
 } from '@aws-sdk/client-ssm'
 import { eventually, type Node, startTestbed, type TestAccount, type Testbed } from '@musterbook/testbed'
@@ -215,6 +217,39 @@ describe('StartSession', () => {
     await expect(start({ DocumentName: 'AWS-StartSSHSession', Parameters })).rejects.toMatchObject({
       name: 'InvalidDocument',
     })
+  })
+
+  it('is opened at the port that was called without TLS from this machine, and over TLS by everybody else', async () => {
+    const ca = readFileSync(testbed.caFile, 'utf8')
+    const overTls = new SSMClient({
+      ...account.config,
+      endpoint: testbed.nodeEndpoint,
+      requestHandler: { httpsAgent: { ca } },
+    })
+    const streams: string[] = []
+    for (const ssm of [account.ssm, overTls]) {
+      const shell = await startSession(ssm, testbed.caFile, { Target: node.nodeId })
+      streams.push(new URL(shell.streamUrl).origin)
+      shell.type('echo "six times seven is $((6 * 7))"; exit\r')
+      await shell.shows('six times seven is 42')
+      await eventually('the client is told', async () => shell.ended() !== undefined)
+    }
+    overTls.destroy()
+    expect(streams).toEqual([testbed.endpoint, testbed.nodeEndpoint].map((url) => url.replace(/^http/, 'ws')))
+    // Whoever calls by a name that is not this machine's own comes through a proxy on it, and is elsewhere.
+    const elsewhere = new SSMClient(account.config)
+    elsewhere.middlewareStack.add(
+      (next) => (args) => {
+        const { headers } = args.request as { headers: Record<string, string> }
+        headers.host = 'musterbook.example.internal'
+        return next(args)
+      },
+      { step: 'build', priority: 'low' },
+    )
+    const { StreamUrl = '', SessionId } = await elsewhere.send(new StartSessionCommand({ Target: node.nodeId }))
+    elsewhere.destroy()
+    await account.ssm.send(new TerminateSessionCommand({ SessionId }))
+    expect(new URL(StreamUrl).protocol).toBe('wss:')
   })
 
   it('gives a token that opens the session once', async () => {

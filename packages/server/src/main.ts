@@ -116,7 +116,16 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     nodeGrants,
     onWake: (topic: string, listener: (key: string | undefined) => void) => wakes.on(topic, listener),
     contextFor: ({ account, region }: Scope, caller: Caller = anonymous) =>
-      contextFor({ account, region, caller, requestId: uuid(), sourceIp: '', encrypted: false, userAgent: '' }),
+      contextFor({
+        account,
+        region,
+        caller,
+        requestId: uuid(),
+        sourceIp: '',
+        encrypted: false,
+        host: '',
+        userAgent: '',
+      }),
   })
   const started = new Map<string, Running>()
   const closers = undo.use(new Closing())
@@ -146,8 +155,8 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     log,
     region: options.region,
     strict: options.strict ?? false,
-    contextFor: ({ requestId, sourceIp, encrypted, userAgent }: Request, { caller, region }: Authenticated) =>
-      contextFor({ account: caller.account, region, caller, requestId, sourceIp, encrypted, userAgent }),
+    contextFor: ({ requestId, sourceIp, encrypted, host, userAgent }: Request, { caller, region }: Authenticated) =>
+      contextFor({ account: caller.account, region, caller, requestId, sourceIp, encrypted, host, userAgent }),
     now: () => performance.now(),
   }
   const doors = openDoors(

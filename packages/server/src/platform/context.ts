@@ -32,6 +32,8 @@ export interface Context extends Ground, Scope {
   readonly sourceIp: string
   /** Whether the request came by TLS. */
   readonly encrypted: boolean
+  /** What the client dialled: a name or an address with a port. */
+  readonly host: string
   readonly userAgent: string
 }
 
@@ -82,15 +84,17 @@ export function contextMaker(ground: Ground): (members: RequestMembers) => Conte
     readonly requestId: string
     readonly sourceIp: string
     readonly encrypted: boolean
+    readonly host: string
     readonly userAgent: string
 
-    constructor({ account, region, caller, requestId, sourceIp, encrypted, userAgent }: RequestMembers) {
+    constructor({ account, region, caller, requestId, sourceIp, encrypted, host, userAgent }: RequestMembers) {
       this.account = account
       this.region = region
       this.caller = caller
       this.requestId = requestId
       this.sourceIp = sourceIp
       this.encrypted = encrypted
+      this.host = host
       this.userAgent = userAgent
     }
   }

@@ -61,7 +61,7 @@ export const sessions: Capability = {
           if (session.endedAt) return { SessionId }
           const origin = (await streamOriginOf(context, session.nodeId)) ?? context.streamOrigin() ?? ''
           const TokenValue = await issueToken(context, session.sessionId, 'client')
-          return { SessionId, TokenValue, StreamUrl: streamUrl(origin, session.sessionId) }
+          return { SessionId, TokenValue, StreamUrl: streamUrl(context, origin, session.sessionId) }
         },
       },
       TerminateSession: {

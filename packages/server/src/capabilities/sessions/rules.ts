@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { SessionDocument } from '@musterbook/document'
 import type { Caller } from '../../platform/caller.ts'
+import type { Context } from '../../platform/context.ts'
 
 /** The account's preferences, and the document of a session that names none. */
 export const PREFERENCES_DOCUMENT = 'SSM-SessionManagerRunShell'
@@ -50,6 +51,16 @@ export function kmsKeyOf({ sessionType, inputs }: SessionDocument): string | und
   const { kmsKeyId } = inputs
   return sessionType !== 'Port' && typeof kmsKeyId === 'string' && kmsKeyId !== '' ? kmsKeyId : undefined
 }
+
+const LOOPBACK_ADDRESS = /^(127\.|::1$|::ffff:127\.)/
+const LOOPBACK_NAME = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?$/i
+
+/**
+ * Where a client dials that has called without TLS from this machine, or through a tunnel that ends here: the port that it
+ * called. It has chosen to, nothing of it leaves the machine in clear, and so the plugin has no authority to trust first.
+ */
+export const plainOrigin = ({ sourceIp, encrypted, host }: Context): string | undefined =>
+  !encrypted && LOOPBACK_ADDRESS.test(sourceIp) && LOOPBACK_NAME.test(host) ? `ws://${host}` : undefined
 
 /** Why a session ended, as its client prints it and its history tells. Empty: the client has words of its own. */
 export const END_WORDS = {

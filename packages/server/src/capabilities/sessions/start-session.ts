@@ -15,7 +15,7 @@ import { refusalOf } from '../identity/index.ts'
 import { post, streamOriginOf } from '../messaging/index.ts'
 import { findNodes, onNode } from '../nodes/index.ts'
 import { serviceSetting } from '../settings/index.ts'
-import { kmsKeyOf, limitsOf, newSessionId, PREFERENCES_DOCUMENT } from './rules.ts'
+import { kmsKeyOf, limitsOf, newSessionId, PREFERENCES_DOCUMENT, plainOrigin } from './rules.ts'
 import { sessionKey } from './session-key.ts'
 import * as store from './store.ts'
 import { issueToken } from './tokens.ts'
@@ -95,11 +95,14 @@ export async function startSession(context: Context, input: Request): Promise<Ou
     { sessionId: session.sessionId, nodeId: session.nodeId, owner: session.owner, document: name },
     'a session starts',
   )
-  return { SessionId: session.sessionId, TokenValue: token, StreamUrl: streamUrl(origin, session.sessionId) }
+  return { SessionId: session.sessionId, TokenValue: token, StreamUrl: streamUrl(context, origin, session.sessionId) }
 }
 
-export const streamUrl = (origin: string, sessionId: string): string =>
-  `${origin}/v1/data-channel/${encodeURIComponent(sessionId)}?role=publish_subscribe`
+/** Where the client dials; `origin` is that of the process which carries the session. */
+export function streamUrl(context: Context, origin: string, sessionId: string): string {
+  const dialled = (origin === context.streamOrigin() ? plainOrigin(context) : undefined) ?? origin
+  return `${dialled}/v1/data-channel/${encodeURIComponent(sessionId)}?role=publish_subscribe`
+}
 
 async function sessionDocument(
   context: Context,

@@ -21,6 +21,7 @@ export interface Request extends SignedRequest {
   requestId: string
   sourceIp: string
   encrypted: boolean
+  host: string
   userAgent: string
   target: string | undefined
   contentType: string

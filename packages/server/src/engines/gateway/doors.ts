@@ -57,6 +57,7 @@ const requestOf = (received: Received): Request => ({
   body: received.body,
   sourceIp: received.sourceIp,
   encrypted: received.encrypted,
+  host: received.host,
   userAgent: received.userAgent,
   target: targetOf(received),
   contentType: received.raw.headers['content-type'] ?? '',

@@ -60,6 +60,8 @@ export interface Received {
   sourceIp: string
   /** By TLS. */
   encrypted: boolean
+  /** What the client dialled, as its Host header says. */
+  host: string
   userAgent: string
   raw: IncomingMessage
 }
@@ -301,6 +303,7 @@ function received(requestId: string, request: IncomingMessage, body: Buffer): Re
     body,
     sourceIp: request.socket.remoteAddress ?? '',
     encrypted: request.socket instanceof TLSSocket,
+    host: request.headers.host ?? '',
     userAgent: request.headers['user-agent'] ?? '',
     raw: request,
   }
