@@ -63,7 +63,10 @@ export interface CredentialSource {
 
 /** Decides on one permission; a text says why it is refused. */
 export interface Authorizer {
+  /** The words of a refusal, whose reason is kept for `musterbook explain`; undefined: it is allowed. */
   decide(caller: Caller, access: Access & { action: string }, context: Context): Promise<string | undefined>
+  /** A question whose `false` refuses nothing by itself: no reason of it is kept. */
+  allows(caller: Caller, access: Access & { action: string }, context: Context): Promise<boolean>
 }
 
 /** What signs with a node's own key: string to sign, signature in base 64, access key id (the node id). */

@@ -7,7 +7,7 @@ import type { Input } from '../../contract/types.ts'
 import type { Access } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { documentAccess } from '../documents/index.ts'
-import { refusalOf } from '../identity/index.ts'
+import { mayDo, refusalOf } from '../identity/index.ts'
 import { onNode } from '../nodes/index.ts'
 
 export async function sendAccess(input: Input<'SendCommand'>, context: Context): Promise<Access[]> {
@@ -32,7 +32,7 @@ export async function deniedNodes(context: Context, nodeIds: string[]): Promise<
   const action = 'ssm:SendCommand'
   const all = onNode(context, ...nodeIds)
   // Most callers may command all of them: one question, whatever their number.
-  if ((await refusalOf(context, { ...all, action })) === undefined) return new Set()
+  if (await mayDo(context, { ...all, action })) return new Set()
   let tags: ReturnType<NonNullable<Access['resourceKeys']>> | undefined
   const resourceKeys = () => {
     tags ??= all.resourceKeys?.() ?? Promise.resolve(new Map())
@@ -40,8 +40,10 @@ export async function deniedNodes(context: Context, nodeIds: string[]): Promise<
   }
   const denied = new Set<string>()
   for (const [index, nodeId] of nodeIds.entries()) {
-    const resources = all.resources.slice(index, index + 1)
-    if ((await refusalOf(context, { action, resources, resourceKeys })) !== undefined) denied.add(nodeId)
+    const access = { action, resources: all.resources.slice(index, index + 1), resourceKeys }
+    // Of a thousand the reason of the first is kept: the others have the same, and would push older refusals out.
+    const isAllowed = denied.size > 0 ? await mayDo(context, access) : (await refusalOf(context, access)) === undefined
+    if (!isAllowed) denied.add(nodeId)
   }
   return denied
 }

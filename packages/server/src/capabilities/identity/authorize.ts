@@ -57,20 +57,24 @@ export function createAuthorizer(
   denials: Denials,
   nodeGrants: ReadonlyMap<string, NodeGrant>,
 ): Authorizer {
+  /** undefined: it is allowed. */
+  async function reasonAgainst(caller: Caller, access: Needed, context: Context): Promise<Explanation | undefined> {
+    if ((caller.type === 'root' && !access.resourcePolicy) || FREE.has(access.action)) return undefined
+    if (caller.type === 'anonymous') return unheard('anonymous', access)
+    if (caller.type === 'node' && nodeMay(caller, access)) return deniedByRole(principals, caller, access, context)
+    if (isBeyondSession(caller, access.action)) return { ...unheard(caller.arn, access), note: BEYOND_SESSION }
+    return refusalReason(await askedOf(principals, nodeGrants, caller, access, context), caller, access)
+  }
+
   return {
     async decide(caller, access, context) {
-      if ((caller.type === 'root' && !access.resourcePolicy) || FREE.has(access.action)) return undefined
-      if (caller.type === 'anonymous') return refusal('anonymous', access)
-      const reason =
-        caller.type === 'node' && nodeMay(caller, access)
-          ? await deniedByRole(principals, caller, access, context)
-          : isBeyondSession(caller, access.action)
-            ? { ...unheard(caller.arn, access), note: BEYOND_SESSION }
-            : await refusalReason(await askedOf(principals, nodeGrants, caller, access, context), caller, access)
+      const reason = await reasonAgainst(caller, access, context)
       if (reason === undefined) return undefined
-      denials.note(context, access.action, reason)
+      // Nobody is behind an anonymous caller who might ask for the reason.
+      if (caller.type !== 'anonymous') denials.note(context, access.action, reason)
       return reason.message ?? refusal(caller.arn, access)
     },
+    allows: async (caller, access, context) => (await reasonAgainst(caller, access, context)) === undefined,
   }
 }
 

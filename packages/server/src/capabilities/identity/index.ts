@@ -71,12 +71,19 @@ export const identity: Capability = {
 /** A server process has one sealer, which all of its contexts carry: by it they find its authorizer. */
 const authorizers = new WeakMap<Sealer, Authorizer>()
 
-/** Why the context's caller may not do what one operation does through another's door; undefined: it may. */
-export async function refusalOf(context: Context, access: Needed): Promise<string | undefined> {
-  const authorizer = authorizers.get(context.sealer)
+function authorizerOf({ sealer }: Context): Authorizer {
+  const authorizer = authorizers.get(sealer)
   if (!authorizer) throw new Error('identity has not been started')
-  return authorizer.decide(context.caller, access, context)
+  return authorizer
 }
+
+/** Why the context's caller may not do what one operation does through another's door; undefined: it may. */
+export const refusalOf = (context: Context, access: Needed): Promise<string | undefined> =>
+  authorizerOf(context).decide(context.caller, access, context)
+
+/** Whether the context's caller may do this, where a `false` refuses nothing yet: it leaves no trace for `musterbook explain`. */
+export const mayDo = (context: Context, access: Needed): Promise<boolean> =>
+  authorizerOf(context).allows(context.caller, access, context)
 
 /** The ARNs by which a grant may mean the context's caller. A node acts with its role's: it is meant by that as well. */
 export const namesOf = (context: Context): Promise<string[]> => callerNames(principalsOf(context), context.caller)

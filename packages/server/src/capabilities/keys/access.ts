@@ -6,7 +6,7 @@ import type { Caller } from '../../platform/caller.ts'
 import type { Access } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import type { AwsError } from '../../platform/errors.ts'
-import { namesOf, refusalOf } from '../identity/index.ts'
+import { mayDo, namesOf, refusalOf } from '../identity/index.ts'
 import { type EncryptionContext, nameOfBlob } from './ciphertext.ts'
 import { invalidCiphertext, KeyError, notFound } from './errors.ts'
 import { checkTokens } from './grant-tokens.ts'
@@ -92,8 +92,7 @@ export async function accessToBlob(
   remember(input, role, key)
   const access = await accessOf(context, key, use)
   // Whether another account has such a key is not told to those who may not use it.
-  if (key.account !== context.account && (await refusalOf(context, { ...access, action: use.action })) !== undefined)
-    throw nowhere()
+  if (key.account !== context.account && !(await mayDo(context, { ...access, action: use.action }))) throw nowhere()
   return access
 }
 
@@ -126,12 +125,11 @@ const plainAccess = (context: Context, key: KeyRow, use: Use): Access & { action
  */
 export async function checkAccess(context: Context, key: KeyRow, use: Use): Promise<void> {
   const access = plainAccess(context, key, use)
-  const refused = await refusalOf(context, access)
-  if (refused === undefined) return
+  if (await mayDo(context, access)) return
   const grants = await grantsOf(context, key, use)
   const resourcePolicy = { text: withGrants(policyOf(key), grants, use), required: true }
-  if (grants.length > 0 && (await refusalOf(context, { ...access, resourcePolicy })) === undefined) return
-  throw new KeyError('AccessDeniedException', refused)
+  const refused = await refusalOf(context, { ...access, resourcePolicy })
+  if (refused !== undefined) throw new KeyError('AccessDeniedException', refused)
 }
 
 export const hidden = (caller: Caller, action: string, resource: string): AwsError =>

@@ -1,6 +1,6 @@
 /** The policies of keys: what AWS gives a key that is made without one, and what it gives the keys it manages. */
 import type { Context } from '../../platform/context.ts'
-import { refusalOf, resourcePolicyFault } from '../identity/index.ts'
+import { mayDo, resourcePolicyFault } from '../identity/index.ts'
 import { KeyError } from './errors.ts'
 import { CLOUDTRAIL_KEY_ALIAS, keyArn } from './resolve.ts'
 import type { KeyRow } from './store.ts'
@@ -127,13 +127,13 @@ export async function checkPolicy(
   const fault = resourcePolicyFault(text)
   if (fault !== undefined) throw new KeyError('MalformedPolicyDocumentException', fault)
   if (bypassLockoutCheck) return
-  const refused = await refusalOf(context, {
+  const locksOut = !(await mayDo(context, {
     action: 'kms:PutKeyPolicy',
     resources: [keyArn(key)],
     keys: { 'kms:CallerAccount': context.account },
     resourcePolicy: { text, required: true },
-  })
-  if (refused !== undefined)
+  }))
+  if (locksOut)
     throw new KeyError(
       'MalformedPolicyDocumentException',
       'The new key policy will not allow you to update the key policy in the future.',
