@@ -59,7 +59,8 @@ async function userOf(UserName: string, Statement: object[], tags: Record<string
   const credentials = { accessKeyId: AccessKey!.AccessKeyId!, secretAccessKey: AccessKey!.SecretAccessKey! }
   return new SSMClient({ ...account.config, credentials })
 }
-const allow = (Action: string, Resource: string) => ({ Effect: 'Allow', Action, Resource })
+const allow = (Action: string, Resource: string | string[]) => ({ Effect: 'Allow', Action, Resource })
+const deny = (Action: string, Resource: string) => ({ Effect: 'Deny', Action, Resource })
 
 describe('a full-screen program', () => {
   it.skipIf(!existsSync('/usr/bin/vi'))('edits a file, on a screen of its own that follows the terminal', async () => {
@@ -200,12 +201,33 @@ describe('a port', () => {
       })
     for (const input of [port('22'), local, remote, { DocumentName: 'CustomPort' }]) await denied(shells, input)
     for (const input of [local, remote, { DocumentName: 'CustomPort' }]) await denied(ssh, input)
+    // As policies for AWS have it: the document by its name, or by a part of its name, beside the nodes.
+    const byName = (...documents: string[]) =>
+      allow('ssm:StartSession', [
+        'arn:aws:ssm:*:*:managed-instance/*',
+        ...documents.map((name) => `arn:aws:ssm:*:*:document/${name}`),
+      ])
+    const named = await userOf('named', [byName('AWS-StartSSHSession', 'Custom*')])
+    const anyOfAmazon = await userOf('any-of-amazon', [byName('AWS-*')])
+    const narrowed = await userOf('narrowed', [
+      sessions,
+      deny('ssm:StartSession', 'arn:aws:ssm:*:*:document/CustomPort'),
+    ])
+    for (const input of [local, remote]) {
+      await denied(anyOfAmazon, input)
+      expect(await refusal(start(input, named))).toMatchObject({ name: 'AccessDeniedException' })
+    }
+    for (const input of [local, { DocumentName: 'CustomPort' }])
+      expect(await refusal(start(input, narrowed))).toMatchObject({ name: 'AccessDeniedException' })
+    await (await start({ DocumentName: 'CustomPort' }, named)).client.close()
     const server = createServer((socket) => void socket.end('hello')).listen(0, '127.0.0.1')
     await new Promise((resolve) => server.once('listening', resolve))
     const listening = String((server.address() as { port: number }).port)
-    const session = await start(port(listening), ssh)
-    await eventually('it ends', () => session.ended() !== undefined)
-    expect(session.output()).toBe('hello')
+    for (const user of [ssh, named]) {
+      const session = await start(port(listening), user)
+      await eventually('it ends', () => session.ended() !== undefined)
+      expect(session.output()).toBe('hello')
+    }
     await (await start({}, shells)).client.close()
     server.close()
   })

@@ -11,7 +11,7 @@ import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { uuid } from '../../platform/ids.ts'
 import { documentAccess, findDocument } from '../documents/index.ts'
-import { refusalOf } from '../identity/index.ts'
+import { mayDo } from '../identity/index.ts'
 import { post, streamOriginOf } from '../messaging/index.ts'
 import { findNodes, onNode } from '../nodes/index.ts'
 import { serviceSetting } from '../settings/index.ts'
@@ -23,8 +23,8 @@ import { issueToken } from './tokens.ts'
 type Request = Input<'StartSession'>
 
 /**
- * Asked for beside ssm:StartSession when the document opens a port: a policy that lets somebody have a shell does not
- * by that let them reach what the node can reach.
+ * Asked for beside ssm:StartSession when the document opens a port and no policy names it: a policy that lets somebody have a
+ * shell, with whatever document, does not by that let them reach what the node can reach.
  */
 export const PORT_ACTION = 'ssm:StartPortSession'
 
@@ -48,13 +48,28 @@ export async function startAccess(input: Request, context: Context): Promise<Acc
   const isPort = found?.document.kind === 'session' && found.document.sessionType === 'Port'
   if (input.DocumentName === undefined && !isPort) {
     const alone: Access = { ...node, keys: { [DOCUMENT_CHECK]: 'false' } }
-    if ((await refusalOf(context, { ...alone, action: 'ssm:StartSession' })) === undefined) return [alone]
+    if (await mayDo(context, { ...alone, action: 'ssm:StartSession' })) return [alone]
   }
   const checked = (access: Access): Access => ({ ...access, keys: { ...access.keys, [DOCUMENT_CHECK]: 'true' } })
   const document = await documentAccess(context, name)
   const access = [checked(node), checked(document)]
-  return isPort ? [...access, { ...document, action: PORT_ACTION }] : access
+  return isPort && !(await isNamed(context, document, checked))
+    ? [...access, { ...document, action: PORT_ACTION }]
+    : access
 }
+
+/**
+ * Whether the caller's policies mean this document rather than any one, as those do that are written for AWS: the permission
+ * is there for it and would not be for another one of the same owner, of whose name no policy can know.
+ */
+async function isNamed(context: Context, document: Access, checked: (access: Access) => Access): Promise<boolean> {
+  const may = (access: Access) => mayDo(context, { ...checked(access), action: 'ssm:StartSession' })
+  const resources = document.resources.map((arn) => arn.replace(/[^/]*$/, strangeName))
+  return (await may(document)) && !(await may({ resources }))
+}
+
+const AMAZON = /^(AWS|Amazon)-/
+const strangeName = (name: string): string => `${AMAZON.exec(name)?.[0] ?? ''}${uuid()}`
 
 /** Errors: InvalidDocument, TargetNotConnected. */
 export async function startSession(context: Context, input: Request): Promise<Output<'StartSession'>> {
