@@ -13,9 +13,8 @@ export async function enroll(config: Config): Promise<string> {
   const { official, tags: Tags, ttlHours: Hours, count: Count } = config.enrolment
   const input = { Kind: official ? 'official' : 'own', Certificates, Tags, Hours, Count }
   const { Token } = await post<{ Token: string }>(endpoint, config.region, credentials, '/v1/enrolments', input)
-  const life = Hours < 1 ? `${Math.round(Hours * 60)} minutes` : Hours === 1 ? 'an hour' : `${Hours} hours`
   process.stderr.write(
-    `Good for ${Count === 1 ? 'one machine' : `${Count} machines`} within ${life}; the undo.sh that it leaves there undoes it\n`,
+    `Good for ${Count === 1 ? 'one machine' : `${Count} machines`} within ${inWords(Hours)}; the undo.sh that it leaves there undoes it\n`,
   )
   const nodeEndpoint = await nodeEndpointOf(config)
   if (/^(127\.|localhost$|\[::1\]$)/.test(new URL(nodeEndpoint).hostname))
@@ -24,6 +23,12 @@ export async function enroll(config: Config): Promise<string> {
     )
   const url = `${nodeEndpoint}/enroll/${Token}`
   return `curl -fsSL ${await trust(config)} ${url} | sh\n`
+}
+
+function inWords(hours: number): string {
+  if (hours < 1) return `${Math.round(hours * 60)} minutes`
+  if (hours === 1) return 'an hour'
+  return hours >= 48 && hours % 24 === 0 ? `${hours / 24} days` : `${hours} hours`
 }
 
 /** Where machines are to dial: as was said, otherwise as this machine's own agent dials. */

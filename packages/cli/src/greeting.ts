@@ -1,5 +1,6 @@
 /** What `up` and `serve` say once they stand: where things are, and three commands to paste. */
 import type { Config } from './config.ts'
+import { isNameless } from './serve.ts'
 import type { Up } from './up.ts'
 
 export async function greet(config: Config, { serving, nodeId }: Up, startedAt: number): Promise<void> {
@@ -12,6 +13,10 @@ export async function greet(config: Config, { serving, nodeId }: Up, startedAt: 
     `  for nodes      ${serving.nodeEndpoint}   authority: ${config.data}/ca.pem`,
     `  credentials    ${serving.environmentFile}   account ${serving.server.root.account}, region ${config.region}`,
   ])
+  if (isNameless(config))
+    say([
+      '  other machines would be sent to 127.0.0.1 for their sessions: give the name that they know this one by, --host-names',
+    ])
   const node = await nodeId
   const target = node ?? '<node>'
   if (!config.noAgent && config.command === 'up')

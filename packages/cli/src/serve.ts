@@ -130,6 +130,9 @@ const everyAddress = (host: string) => host === '0.0.0.0' || host === '::'
 const publicName = ({ host, hostNames }: Config): string =>
   hostNames.find((name) => !name.startsWith('*')) ?? (everyAddress(host) ? '127.0.0.1' : host)
 
+/** It listens for other machines, and nobody has said by what name they know this one. */
+export const isNameless = (config: Config): boolean => everyAddress(config.host) && publicName(config) === '127.0.0.1'
+
 /** Where the server listens on a particular address, nodes may dial that. */
 const certificateNames = ({ host, hostNames }: Config): string[] =>
   everyAddress(host) ? hostNames : [...hostNames, host]
