@@ -100,6 +100,7 @@ describe('a session whose connections are cut at any byte', { timeout: 240_000 }
       ...host,
       dial(url, events) {
         const through = new URL(url)
+        through.protocol = 'wss:' // handshakes are to be cut as well
         through.port = String(clientSide.port)
         return host.dial(through.href, events)
       },
