@@ -11,10 +11,13 @@ import { entityArn } from './entities.ts'
 import {
   type AccessRequest,
   type ContextKeys,
+  type ContextValue,
   contextKeys,
   type Explanation,
   evaluate,
   explain,
+  keysOnDemand,
+  layered,
   type PolicySet,
   type Principal,
 } from './policy/index.ts'
@@ -288,22 +291,28 @@ export async function accessRequest(
       const keys = ofResources?.get(arn)
       return keys === undefined ? { arn } : { arn, context: contextKeys(keys) }
     }),
-    context: contextKeys({ ...momentKeys(context), ...access.keys }, own),
+    context: layered(contextKeys(access.keys ?? {}), keysOnDemand(OF_REQUEST, { context, now: context.now() }), own),
   }
 }
 
-const momentKeys = (context: Context) => {
-  const now = context.now()
-  return {
-    'aws:SourceIp': context.sourceIp.replace(/^::ffff:/, '') || undefined,
-    'aws:SecureTransport': context.sourceIp === '' ? undefined : context.encrypted,
-    'aws:UserAgent': context.userAgent || undefined,
-    'aws:RequestedRegion': context.region,
-    'aws:CurrentTime': now,
-    'aws:EpochTime': Math.floor(now.getTime() / 1000),
-    'aws:MultiFactorAuthAge': secondsSinceMfa(context.caller, now),
-  }
+interface Moment {
+  context: Context
+  now: Date
 }
+
+/** The keys of every request, by their names in lower case. */
+const OF_REQUEST: ReadonlyMap<string, (moment: Moment) => ContextValue> = new Map<
+  string,
+  (moment: Moment) => ContextValue
+>([
+  ['aws:sourceip', ({ context }) => context.sourceIp.replace(/^::ffff:/, '') || undefined],
+  ['aws:securetransport', ({ context }) => (context.sourceIp === '' ? undefined : context.encrypted)],
+  ['aws:useragent', ({ context }) => context.userAgent || undefined],
+  ['aws:requestedregion', ({ context }) => context.region],
+  ['aws:currenttime', ({ now }) => now],
+  ['aws:epochtime', ({ now }) => Math.floor(now.getTime() / 1000)],
+  ['aws:multifactorauthage', ({ context, now }) => secondsSinceMfa(context.caller, now)],
+])
 
 /** The second factor was proved when the session was made. */
 const secondsSinceMfa = (caller: Caller, now: Date): number | undefined =>

@@ -181,7 +181,7 @@ const missingKeys = ({ statements }: Explanation, { context }: AccessRequest): s
   ...new Set(
     statements
       .flatMap(({ failedConditions }) => failedConditions.map(({ key }) => key))
-      .filter((key) => !context.has(key.toLowerCase())),
+      .filter((key) => context.get(key.toLowerCase()) === undefined),
   ),
 ]
 

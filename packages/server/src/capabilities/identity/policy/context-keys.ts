@@ -5,25 +5,48 @@
 import type { Lookup } from './pattern.ts'
 
 export type ContextValue = string | number | boolean | Date | readonly string[] | undefined
-export type ContextKeys = ReadonlyMap<string, readonly string[]>
+/** What conditions and variables ask, by names in lower case. */
+export interface ContextKeys {
+  get(key: string): readonly string[] | undefined
+}
 
-/** Keys of `record`, over those of `base`: a caller's own keys are made once and each request's laid over them. */
-export function contextKeys(record: Readonly<Record<string, ContextValue>>, base?: ContextKeys): ContextKeys {
-  const keys = new Map(base)
+export function contextKeys(record: Readonly<Record<string, ContextValue>>): ContextKeys {
+  const keys = new Map<string, readonly string[]>()
   for (const name in record) {
     const value = record[name]
-    if (value === undefined) continue
-    if (Array.isArray(value) && value.length === 0) keys.delete(name.toLowerCase())
-    else keys.set(name.toLowerCase(), valuesOf(value))
+    if (value === undefined || (Array.isArray(value) && value.length === 0)) continue
+    keys.set(name.toLowerCase(), valuesOf(value))
   }
   return keys
 }
+
+/** Keys that are made when a policy asks for them, which few do: every request has them. */
+export const keysOnDemand = <Given>(
+  makers: ReadonlyMap<string, (given: Given) => ContextValue>,
+  given: Given,
+): ContextKeys => ({
+  get(key) {
+    const value = makers.get(key)?.(given)
+    return value === undefined ? undefined : valuesOf(value)
+  },
+})
+
+/** Each key from the first that has it: copying them into one map cost more than evaluating the policies. */
+export const layered = (...layers: readonly ContextKeys[]): ContextKeys => ({
+  get(key) {
+    for (const layer of layers) {
+      const values = layer.get(key)
+      if (values !== undefined) return values
+    }
+    return undefined
+  },
+})
 
 export const noContextKeys: ContextKeys = new Map()
 
 /** One request on one resource, as conditions and variables see it: the resource's own keys come before the request's. */
 export function lookupIn(own: ContextKeys | undefined, shared: ContextKeys): Lookup {
-  if (own === undefined || own.size === 0) return { valuesOf: (key) => shared.get(key) }
+  if (own === undefined) return { valuesOf: (key) => shared.get(key) }
   return { valuesOf: (key) => own.get(key) ?? shared.get(key) }
 }
 

@@ -4,7 +4,14 @@
  */
 export { type BroadGrant, broaderThanNode } from './broader-than-node.ts'
 export { type CompiledPolicy, compilePolicy } from './compile.ts'
-export { type ContextKeys, type ContextValue, contextKeys, noContextKeys } from './context-keys.ts'
+export {
+  type ContextKeys,
+  type ContextValue,
+  contextKeys,
+  keysOnDemand,
+  layered,
+  noContextKeys,
+} from './context-keys.ts'
 export type {
   Condition,
   Effect,
