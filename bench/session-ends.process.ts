@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
@@ -29,8 +30,13 @@ const CONNECT_MS = 60_000
 
 const AGENT = fileURLToPath(new URL('../dist/agent.cjs', import.meta.url))
 
-export const clientOf = ({ port, credentials }: Pick<Subject, 'port' | 'credentials'>): SSMClient =>
-  new SSMClient({ endpoint: `http://127.0.0.1:${port}`, region: REGION, credentials, maxAttempts: 1 })
+/** Over TLS, as from another machine: a client that calls the plain port has its sessions without TLS. */
+export function clientOf({ tlsPort, data, credentials }: Pick<Subject, 'tlsPort' | 'data' | 'credentials'>): SSMClient {
+  const requestHandler = { httpsAgent: { ca: readFileSync(join(data, 'ca.pem')) } }
+  return new SSMClient({ ...at(tlsPort), region: REGION, credentials, maxAttempts: 1, requestHandler })
+}
+
+const at = (tlsPort: number) => ({ endpoint: `https://127.0.0.1:${tlsPort}` })
 
 export interface BenchNode extends AsyncDisposable {
   nodeId: string
@@ -49,7 +55,7 @@ export async function ourNode(subject: Subject, ssm: SSMClient): Promise<BenchNo
   const file = join(folder, 'settings.json')
   const { id, code } = await activation(ssm)
   const settings = {
-    endpoint: `https://127.0.0.1:${subject.tlsPort}`,
+    ...at(subject.tlsPort),
     region: REGION,
     caFile: join(subject.data, 'ca.pem'),
     activation: { id, code },
@@ -73,8 +79,9 @@ export async function ourNode(subject: Subject, ssm: SSMClient): Promise<BenchNo
 }
 
 export async function officialNode(subject: Subject, ssm: SSMClient): Promise<BenchNode> {
-  const at = `https://127.0.0.1:${subject.tlsPort}`
-  const agent = await officialAgent({ ssm: at, mds: at, mgs: at, region: REGION, caFile: join(subject.data, 'ca.pem') })
+  const { endpoint } = at(subject.tlsPort)
+  const places = { ssm: endpoint, mds: endpoint, mgs: endpoint }
+  const agent = await officialAgent({ ...places, region: REGION, caFile: join(subject.data, 'ca.pem') })
   const nodeId = await agent.register(await activation(ssm))
   agent.start()
   await connected(ssm, async () => nodeId)
@@ -97,6 +104,7 @@ async function connected(ssm: SSMClient, find: () => Promise<string | undefined>
 const environment = (subject: Subject) => ({
   PATH: process.env.PATH,
   SSL_CERT_FILE: join(subject.data, 'ca.pem'),
+  AWS_ENDPOINT_URL: at(subject.tlsPort).endpoint,
   AWS_ACCESS_KEY_ID: subject.credentials.accessKeyId,
   AWS_SECRET_ACCESS_KEY: subject.credentials.secretAccessKey,
 })
@@ -111,7 +119,7 @@ export async function plugin(
 ): Promise<ChildProcessWithoutNullStreams> {
   const { SessionId, TokenValue, StreamUrl } = await ssm.send(new StartSessionCommand(input))
   const program = join(process.env.MUSTERBOOK_OFFICIAL_PLUGIN ?? '', 'session-manager-plugin')
-  const endpoint = `http://127.0.0.1:${subject.port}`
+  const { endpoint } = at(subject.tlsPort)
   return spawn(
     program,
     ['AWS_SSM_START_SESSION_RESPONSE', REGION, 'StartSession', '', JSON.stringify(input), endpoint],

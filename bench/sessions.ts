@@ -359,7 +359,7 @@ async function measureMany({ subject, ssm }: Given): Promise<Report['tables'][nu
   await using ends = startHelper('many-sessions.process')
   await ends.ask<number>({
     kind: 'connect',
-    at: { port: subject.port, credentials: subject.credentials },
+    at: { tlsPort: subject.tlsPort, data: subject.data, credentials: subject.credentials },
     endpoint: `https://127.0.0.1:${subject.tlsPort}`,
     ca: readFileSync(join(subject.data, 'ca.pem'), 'utf8'),
     region: REGION,
