@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { SSM } from '@aws-sdk/client-ssm'
-import { AGENT, eventually, REGION, startTestbed } from '@musterbook/testbed'
+import { AGENT, eventually, startTestbed } from '@musterbook/testbed'
 import { afterAll, describe, expect, it } from 'vitest'
 import { post } from '../../packages/cli/src/client.ts'
 
@@ -16,13 +16,7 @@ const run = promisify(execFile)
 async function enrolment(input: object = {}, owner?: Awaited<ReturnType<typeof testbed.account>>) {
   const account = owner ?? (await testbed.account())
   const wish = { Kind: 'own', Certificates: await readFile(testbed.caFile, 'utf8'), ...input }
-  const { Token } = await post<{ Token: string }>(
-    testbed.endpoint,
-    REGION,
-    account.config.credentials,
-    '/v1/enrolments',
-    wish,
-  )
+  const { Token } = await post<{ Token: string }>(account.config, '/v1/enrolments', wish)
   return { account, ssm: new SSM(account.config), url: `${testbed.nodeEndpoint}/enroll/${Token}` }
 }
 

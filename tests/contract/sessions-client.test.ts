@@ -131,6 +131,34 @@ describe('`musterbook session`', { timeout: 60_000 }, () => {
     await eventually('no session is left', async () => (await activeSessions()).length === 0)
   })
 
+  it('works from elsewhere, over TLS from the first call on, and says whom it trusts', async () => {
+    const at = { ...testbed, endpoint: testbed.nodeEndpoint }
+    const command = [
+      'session',
+      node.nodeId,
+      '--document',
+      'AWS-StartNonInteractiveCommand',
+      '--parameter',
+      'command=echo over-tls',
+    ]
+    expect(await musterbook(at, account, ...command)).toMatchObject({ code: 0, text: 'over-tls\n' })
+    const wrong = join(folder, 'stranger.pem')
+    await writeFile(wrong, rootCertificates[0] ?? '')
+    for (const asked of [
+      command,
+      ['follow', '0'.repeat(36)],
+      ['explain', 'x'],
+      ['sessions', 'search', 'x'],
+      ['accounts', 'list'],
+    ]) {
+      const { code, text } = await musterbook(at, account, ...asked, '--ca', wrong)
+      expect([code, text]).toEqual([
+        1,
+        expect.stringMatching(/^musterbook: The certificate of 127\.0\.0\.1:\d+ is not to be trusted/),
+      ])
+    }
+  })
+
   it('refuses a file of authorities that is not there', async () => {
     const { code, text } = await musterbook(testbed, account, 'session', node.nodeId, '--ca', join(folder, 'none.pem'))
     expect([code, text.trim()]).toEqual([1, `musterbook: --ca ${join(folder, 'none.pem')} cannot be read (ENOENT)`])

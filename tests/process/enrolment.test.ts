@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SSM } from '@aws-sdk/client-ssm'
-import { AGENT, eventually, REGION, startTestbed } from '@musterbook/testbed'
+import { AGENT, eventually, startTestbed } from '@musterbook/testbed'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { post } from '../../packages/cli/src/client.ts'
 import { PROGRAMS, whyNot } from '../official/official-agent.ts'
@@ -27,8 +27,7 @@ else
       ssm = new SSM(account.config)
       enrolment = async (input = {}) => {
         const wish = { Kind: 'own', Certificates: await readFile(testbed.caFile, 'utf8'), ...input }
-        const { credentials } = account.config
-        const made = await post<{ Token: string }>(testbed.endpoint, REGION, credentials, '/v1/enrolments', wish)
+        const made = await post<{ Token: string }>(account.config, '/v1/enrolments', wish)
         return `${testbed.nodeEndpoint}/enroll/${made.Token}`
       }
     })

@@ -5,18 +5,11 @@
 import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import type { Credentials } from './client.ts'
 import { ConfigError } from './config-error.ts'
 import { readSecret } from './secret-file.ts'
+import type { ControlPlane } from './signed-request.ts'
 
-export interface Access {
-  endpoint: string
-  region: string
-  credentials: Credentials
-  ca: string | undefined
-  /** Where `ca` comes from, in words. */
-  trusted: string | undefined
-}
+export type Access = ControlPlane
 
 /** Words of a command line; what is not given is undefined. */
 export interface AccessWords {
@@ -43,16 +36,6 @@ export async function readAccess(values: AccessWords): Promise<Access> {
     throw new ConfigError(
       `no control plane is known: name its data folder with --data, or set AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
     )
-  // Many machines have SSL_CERT_FILE set to the authorities of their company: ours counts beside them.
-  const files = values.ca ? [values.ca] : [join(data, 'ca.pem'), ...(env.SSL_CERT_FILE ? [env.SSL_CERT_FILE] : [])]
-  const found: { file: string; text: string }[] = []
-  for (const file of files) {
-    const text = await readFile(file, 'utf8').catch((error) => {
-      if (values.ca) throw new ConfigError(`--ca ${file} cannot be read (${error.code})`)
-      return ''
-    })
-    if (text.trim() !== '') found.push({ file, text })
-  }
   return {
     endpoint,
     region: values.region ?? env.AWS_REGION ?? env.AWS_DEFAULT_REGION ?? own('AWS_REGION') ?? 'us-east-1',
@@ -62,7 +45,29 @@ export async function readAccess(values: AccessWords): Promise<Access> {
       secretAccessKey,
       sessionToken: env.AWS_ACCESS_KEY_ID ? env.AWS_SESSION_TOKEN : undefined,
     },
-    ca: found.length > 0 ? found.map(({ text }) => text).join('\n') : undefined,
-    trusted: found.length > 0 ? `those in ${found.map(({ file }) => file).join(' and ')}` : undefined,
+    ...(await authorities(data, values.ca, env.SSL_CERT_FILE)),
+  }
+}
+
+/** Whom a client trusts: the files that it names, or else the authority of the data folder; the system's without either. */
+export async function authorities(
+  data: string,
+  ca: string | undefined,
+  ofSystem: string | undefined,
+): Promise<Pick<ControlPlane, 'ca' | 'trusted'>> {
+  // Many machines have SSL_CERT_FILE set to the authorities of their company: ours counts beside them.
+  const files = ca ? [ca] : [join(data, 'ca.pem'), ...(ofSystem ? [ofSystem] : [])]
+  const found: { file: string; text: string }[] = []
+  for (const file of files) {
+    const text = await readFile(file, 'utf8').catch((error) => {
+      if (ca) throw new ConfigError(`--ca ${file} cannot be read (${error.code})`)
+      return ''
+    })
+    if (text.trim() !== '') found.push({ file, text })
+  }
+  if (found.length === 0) return {}
+  return {
+    ca: found.map(({ text }) => text).join('\n'),
+    trusted: `those in ${found.map(({ file }) => file).join(' and ')}`,
   }
 }

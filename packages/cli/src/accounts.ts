@@ -1,6 +1,7 @@
 /** `musterbook accounts create|list|disable|enable|rotate-key`: the accounts of an installation, for its root alone. */
 import { ConfigError } from './config-error.ts'
-import { ask, type ControlPlane, findControlPlane, readWords, WHERE_USAGE } from './control-plane.ts'
+import { ask, findControlPlane, readWords, WHERE_USAGE } from './control-plane.ts'
+import type { ControlPlane } from './signed-request.ts'
 
 export const ACCOUNTS_USAGE = `musterbook accounts create --name text [--account id]
     a new account; prints what 'source' gives to the AWS CLI: its root key is shown this once

@@ -1,94 +1,36 @@
-/** Calls the control plane as any client does: signed, over the public door. */
-import { createHmac, hash } from 'node:crypto'
+/** Operations and routes of the control plane, asked for as any client asks; refusals become one line for a person. */
 import { join } from 'node:path'
-import { millisToAmzDate, sign } from '@musterbook/wire'
 import { ConfigError } from './config-error.ts'
 import { readSecret } from './secret-file.ts'
-
-export interface Credentials {
-  accessKeyId: string
-  secretAccessKey: string
-  /** Of temporary credentials. */
-  sessionToken?: string | undefined
-}
-
-const sha256 = (data: string | Uint8Array) => hash('sha256', data, 'hex')
-const hmac = (key: Uint8Array | string, data: string) => createHmac('sha256', key).update(data).digest()
+import { type ControlPlane, type Credentials, isOk, type Question, send, textOf } from './signed-request.ts'
 
 /** One operation of Systems Manager. Throws ConfigError with AWS's words. */
-export function call<Answer>(
-  endpoint: string,
-  region: string,
-  credentials: Credentials,
-  operation: string,
-  input: object,
-): Promise<Answer> {
-  const headers: [string, string][] = [
-    ['content-type', 'application/x-amz-json-1.1'],
-    ['x-amz-target', `AmazonSSM.${operation}`],
-  ]
-  return signedPost({ endpoint, region, credentials, path: '/', name: operation, headers }, input)
-}
+export const call = <Answer>(at: ControlPlane, operation: string, input: object): Promise<Answer> =>
+  ask(at, operation, { path: '/', headers: target(`AmazonSSM.${operation}`) }, input)
 
 /** One operation of KMS, with the words of its errors. */
-export function callKms<Answer>(
-  endpoint: string,
-  region: string,
-  credentials: Credentials,
-  operation: string,
-  input: object,
-): Promise<Answer> {
-  const headers: [string, string][] = [
-    ['content-type', 'application/x-amz-json-1.1'],
-    ['x-amz-target', `TrentService.${operation}`],
-  ]
-  return signedPost({ endpoint, region, credentials, path: '/', name: operation, headers, service: 'kms' }, input)
-}
+export const callKms = <Answer>(at: ControlPlane, operation: string, input: object): Promise<Answer> =>
+  ask(at, operation, { path: '/', headers: target(`TrentService.${operation}`), service: 'kms' }, input)
 
 /** A route of the control plane's own. Throws ConfigError with its words. */
-export function post<Answer>(
-  endpoint: string,
-  region: string,
-  credentials: Credentials,
-  path: string,
+export const post = <Answer>(at: ControlPlane, path: string, input: object): Promise<Answer> =>
+  ask(at, path, { path, headers: [['content-type', 'application/json']] }, input)
+
+const target = (name: string): [string, string][] => [
+  ['content-type', 'application/x-amz-json-1.1'],
+  ['x-amz-target', name],
+]
+
+/** `name`: what a refusal is told of. */
+async function ask<Answer>(
+  at: ControlPlane,
+  name: string,
+  question: Omit<Question, 'method' | 'body'>,
   input: object,
 ): Promise<Answer> {
-  const headers: [string, string][] = [['content-type', 'application/json']]
-  return signedPost({ endpoint, region, credentials, path, name: path, headers }, input)
-}
-
-interface Question {
-  endpoint: string
-  region: string
-  credentials: Credentials
-  path: string
-  /** What a refusal is told of. */
-  name: string
-  headers: [string, string][]
-  /** The name that the signature is made for; ssm unless it says. */
-  service?: string
-}
-
-async function signedPost<Answer>(question: Question, input: object): Promise<Answer> {
-  const { region, credentials, path, name, service = 'ssm' } = question
-  const url = new URL(path, question.endpoint)
-  const body = JSON.stringify(input)
-  const headers: [string, string][] = [['host', url.host], ...question.headers]
-  const amzDate = millisToAmzDate(Date.now())
-  const request = {
-    method: 'POST',
-    path,
-    query: '',
-    headers,
-    payloadHash: sha256(body),
-    region,
-    service,
-    amzDate,
-  }
-  const added = sign({ ...request, sha256, hmac, credentials })
-  const answer = await fetch(url, { method: 'POST', headers: [...headers.slice(1), ...added], body })
-  const text = await answer.text()
-  if (answer.ok) return JSON.parse(text) as Answer
+  const answer = await send(at, { ...question, method: 'POST', body: JSON.stringify(input) })
+  const text = await textOf(answer)
+  if (isOk(answer)) return JSON.parse(text) as Answer
   throw new ConfigError(`${name} was refused: ${wordsOf(text)}`)
 }
 

@@ -2,24 +2,18 @@
  * The control plane as the tools reach it: over the public door, signed with the credentials of the environment or with
  * the root's of the data folder. Nothing here may do what another client could not.
  */
-import { createHmac, hash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { type ParseArgsConfig, parseArgs } from 'node:util'
-import { millisToAmzDate, sign } from '@musterbook/wire'
+import { authorities } from './access.ts'
 import { ConfigError } from './config-error.ts'
-
-export interface ControlPlane {
-  endpoint: string
-  region: string
-  credentials: { accessKeyId: string; secretAccessKey: string; sessionToken?: string }
-}
+import { type ControlPlane, isOk, send, textOf } from './signed-request.ts'
 
 const text = { type: 'string' } as const
 /** Options of every tool. */
-const WHERE = { data: text, endpoint: text, region: text, help: { type: 'boolean' } } as const
-export const WHERE_USAGE = `All take --data folder, --endpoint url and --region name; AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID,
+const WHERE = { data: text, endpoint: text, region: text, ca: text, help: { type: 'boolean' } } as const
+export const WHERE_USAGE = `All take --data folder, --endpoint url, --ca file and --region name; AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID,
 AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN stand in for what is not given, and then the file env of the data folder.
 `
 
@@ -43,10 +37,12 @@ export async function findControlPlane(given: {
   data?: string | undefined
   endpoint?: string | undefined
   region?: string | undefined
+  ca?: string | undefined
 }): Promise<ControlPlane> {
   const { env } = process
   const standard = process.getuid?.() === 0 ? '/var/lib/musterbook' : join(homedir(), '.local/share/musterbook')
-  const path = join(given.data ?? env.MUSTERBOOK_DATA ?? standard, 'env')
+  const data = given.data ?? env.MUSTERBOOK_DATA ?? standard
+  const path = join(data, 'env')
   const file = await readFile(path, 'utf8').catch(() => '')
   const own = (name: string) => new RegExp(`^export ${name}='([^']*)'$`, 'm').exec(file)?.[1]
   // A folder that is named means its root; only without one do the credentials of the environment come first.
@@ -63,39 +59,24 @@ export async function findControlPlane(given: {
   return {
     endpoint,
     region: given.region ?? value('AWS_REGION') ?? env.AWS_DEFAULT_REGION ?? 'us-east-1',
-    credentials: { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) },
+    credentials: { accessKeyId, secretAccessKey, sessionToken },
+    ...(await authorities(data, given.ca, env.SSL_CERT_FILE)),
   }
 }
 
 /** A route of identity. Throws ConfigError with the words of the refusal. */
 export async function ask<Answer>(
-  { endpoint, region, credentials }: ControlPlane,
+  at: ControlPlane,
   method: 'GET' | 'POST',
   path: string,
   input?: object,
 ): Promise<Answer> {
-  const url = new URL(path, endpoint)
+  const headers: [string, string][] = [['content-type', 'application/json']]
   const body = input === undefined ? '' : JSON.stringify(input)
-  const headers: [string, string][] = [
-    ['host', url.host],
-    ['content-type', 'application/json'],
-  ]
-  const signature = sign({
-    ...{ method, path, query: '', headers, region, service: 'iam' },
-    payloadHash: hash('sha256', body, 'hex'),
-    amzDate: millisToAmzDate(Date.now()),
-    sha256: (data) => hash('sha256', data, 'hex'),
-    hmac: (key, data) => createHmac('sha256', key).update(data).digest(),
-    credentials,
-  })
-  const answer = await fetch(url, {
-    method,
-    headers: [...headers.slice(1), ...signature],
-    ...(input === undefined ? {} : { body }),
-  })
-  const said = await answer.text()
-  if (answer.ok) return JSON.parse(said) as Answer
-  throw new ConfigError(wordsOf(said) || `the control plane answered ${answer.status}`)
+  const answer = await send(at, { method, path, headers, body, service: 'iam' })
+  const said = await textOf(answer)
+  if (isOk(answer)) return JSON.parse(said) as Answer
+  throw new ConfigError(wordsOf(said) || `the control plane answered ${answer.statusCode}`)
 }
 
 const ENTITIES: Record<string, string> = { '&lt;': '<', '&gt;': '>', '&amp;': '&' }

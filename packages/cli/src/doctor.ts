@@ -79,9 +79,7 @@ async function examineServer(config: Config): Promise<Finding[]> {
   }
   try {
     const page = await call<{ InstanceInformationList?: { PingStatus: string }[] }>(
-      endpoint,
-      config.region,
-      credentials,
+      { endpoint, region: config.region, credentials },
       'DescribeInstanceInformation',
       { MaxResults: 50 },
     )

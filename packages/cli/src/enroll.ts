@@ -12,7 +12,11 @@ export async function enroll(config: Config): Promise<string> {
   const Certificates = await readPem(config.ca ?? join(config.data, 'ca.pem'), '--ca (MUSTERBOOK_CA)')
   const { official, tags: Tags, ttlHours: Hours, count: Count } = config.enrolment
   const input = { Kind: official ? 'official' : 'own', Certificates, Tags, Hours, Count }
-  const { Token } = await post<{ Token: string }>(endpoint, config.region, credentials, '/v1/enrolments', input)
+  const { Token } = await post<{ Token: string }>(
+    { endpoint, region: config.region, credentials },
+    '/v1/enrolments',
+    input,
+  )
   process.stderr.write(
     `Good for ${Count === 1 ? 'one machine' : `${Count} machines`} within ${inWords(Hours)}; the undo.sh that it leaves there undoes it\n`,
   )

@@ -1,10 +1,5 @@
 /** Server-sent events of the control plane, signed as any client signs; opened again at their offset when they break. */
-import { createHmac, hash } from 'node:crypto'
-import { millisToAmzDate, sign } from '@musterbook/wire'
-import type { Credentials } from './client.ts'
-
-const sha256 = (data: string | Uint8Array) => hash('sha256', data, 'hex')
-const hmac = (key: Uint8Array | string, data: string) => createHmac('sha256', key).update(data).digest()
+import { type ControlPlane, isOk, send, textOf } from './signed-request.ts'
 
 export interface ServerEvent {
   /** Where to go on after it; empty when it moves nothing. */
@@ -13,13 +8,8 @@ export interface ServerEvent {
   data: string
 }
 
-export interface EventSource {
-  endpoint: string
-  region: string
-  credentials: Credentials
+export interface EventSource extends ControlPlane {
   path: string
-  /** `now` of the clock that the control plane goes by. */
-  now?: () => number
 }
 
 /** Events from `offset` on until the stream ends. Throws an Error with the refusal's words. */
@@ -28,17 +18,12 @@ export async function* events(
   offset: number,
   signal?: AbortSignal,
 ): AsyncGenerator<ServerEvent, void> {
-  const { endpoint, path, region, credentials } = source
-  const url = new URL(path, endpoint)
-  const query = `offset=${offset}`
-  const headers: [string, string][] = [['host', url.host]]
-  const request = { method: 'GET', path, query, headers, payloadHash: sha256(''), region, service: 'ssm' }
-  const amzDate = millisToAmzDate((source.now ?? Date.now)())
-  const added = sign({ ...request, amzDate, sha256, hmac, credentials })
-  const answer = await fetch(`${url.href}?${query}`, { headers: added, signal })
-  if (!answer.ok || !answer.body) throw new Error(`${path} was refused: ${(await answer.text()).slice(0, 500)}`)
+  const { path } = source
+  const answer = await send(source, { method: 'GET', path, query: `offset=${offset}`, signal })
+  if (!isOk(answer)) throw new Error(`${path} was refused: ${(await textOf(answer)).slice(0, 500)}`)
+  answer.setEncoding('utf8')
   let text = ''
-  for await (const part of answer.body.pipeThrough(new TextDecoderStream())) {
+  for await (const part of answer) {
     text += part
     for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
       const event = parse(text.slice(0, end))

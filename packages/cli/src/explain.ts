@@ -3,7 +3,8 @@
  * it lets know; this file only puts it into words.
  */
 import { ConfigError } from './config-error.ts'
-import { ask, type ControlPlane, findControlPlane, readWords, WHERE_USAGE } from './control-plane.ts'
+import { ask, findControlPlane, readWords, WHERE_USAGE } from './control-plane.ts'
+import type { ControlPlane } from './signed-request.ts'
 
 export const EXPLAIN_USAGE = `musterbook explain <request id>
     why the call with this request id was denied (the AWS CLI shows it with --debug, SDKs as $metadata.requestId)

@@ -13,7 +13,7 @@ import { OPEN, screen, shownNames } from './follow-screen.ts'
 const FOLLOW_HELP = `musterbook follow <command-id>
     the output of a command on all of its nodes while they run it, or again afterwards: "node | line" for standard output,
     "node ! line" for standard error. It ends with the command, with 0 when every node succeeded and 1 otherwise.
---data folder, --endpoint url and --region name say where; AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and
+--data folder, --endpoint url, --ca file and --region name say where; AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and
 AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN) stand in for what is not given, and then the file env of the data folder.
 `
 
@@ -57,7 +57,7 @@ function readArguments(args: string[]) {
     return parseArgs({
       args,
       allowPositionals: true,
-      options: { data: text, endpoint: text, region: text, help: { type: 'boolean' } },
+      options: { data: text, endpoint: text, region: text, ca: text, help: { type: 'boolean' } },
     })
   } catch (error) {
     throw new ConfigError(error instanceof Error ? error.message : String(error))
@@ -72,12 +72,11 @@ interface Invocation {
 
 /** Resolves with the exit code. */
 async function follow(access: Access, CommandId: string, signal: AbortSignal): Promise<number> {
-  const { endpoint, region, credentials } = access
-  const ask: Ask = (operation, input) => call(endpoint, region, credentials, operation, input)
+  const ask: Ask = (operation, input) => call(access, operation, input)
   const { Commands } = await ask<{ Commands?: { StatusDetails: string }[] }>('ListCommands', { CommandId }).catch(
     (error: unknown) => {
       if (!(error instanceof ConfigError) || !error.message.includes('InvalidCommandId')) throw error
-      throw new ConfigError(`there is no command ${CommandId} in ${region}, or it is kept no longer`)
+      throw new ConfigError(`there is no command ${CommandId} in ${access.region}, or it is kept no longer`)
     },
   )
   const list = () => listAll<Invocation>(ask, 'ListCommandInvocations', 'CommandInvocations', { CommandId })
@@ -95,7 +94,7 @@ async function follow(access: Access, CommandId: string, signal: AbortSignal): P
   )
   const read = (nodeId: string) =>
     followNode(
-      { endpoint, region, credentials, path: `/v1/commands/${CommandId}/invocations/${nodeId}/output` },
+      { ...access, path: `/v1/commands/${CommandId}/invocations/${nodeId}/output` },
       {
         line: (stream, text) => shown.line(nodeId, stream, text),
         state: (statusDetails) => shown.state(nodeId, statusDetails),

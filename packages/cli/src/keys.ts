@@ -1,11 +1,10 @@
 /** `musterbook keys rotate-root|status`: the change of the root key, asked for at the control plane and watched until it ends. */
-import { createHmac, hash } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { millisToAmzDate, sign } from '@musterbook/wire'
 import { readEnvironment } from './client.ts'
 import { defaultDataFolder } from './config.ts'
 import { ConfigError } from './config-error.ts'
+import { isOk, send, textOf } from './signed-request.ts'
 
 const HELP = `musterbook keys rotate-root [--now] [--data folder]
     seals everything under a new root key while the control plane goes on. What clients hold under the old one (session
@@ -94,24 +93,10 @@ const told = (status: Status): string =>
 
 async function ask(data: string, method: 'GET' | 'POST', body = ''): Promise<Status> {
   const { endpoint, credentials } = await readEnvironment(data)
-  const path = '/v1/root-key'
-  const url = new URL(path, endpoint)
-  const headers: [string, string][] = [['host', url.host]]
-  const added = sign({
-    method,
-    path,
-    query: '',
-    headers,
-    payloadHash: hash('sha256', body, 'hex'),
-    region: 'us-east-1', // the root key belongs to no region
-    service: 'ssm',
-    amzDate: millisToAmzDate(Date.now()),
-    sha256: (text) => hash('sha256', text, 'hex'),
-    hmac: (key, text) => createHmac('sha256', key).update(text).digest(),
-    credentials,
-  })
-  const answer = await fetch(url, { method, headers: Object.fromEntries(added), ...(body && { body }) })
-  const text = await answer.text()
-  if (answer.ok) return JSON.parse(text) as Status
-  throw new ConfigError(/<Message>([^<]*)/.exec(text)?.[1] ?? `the control plane answered ${answer.status}`)
+  // The root key belongs to no region.
+  const at = { endpoint, region: 'us-east-1', credentials }
+  const answer = await send(at, { method, path: '/v1/root-key', body })
+  const text = await textOf(answer)
+  if (isOk(answer)) return JSON.parse(text) as Status
+  throw new ConfigError(/<Message>([^<]*)/.exec(text)?.[1] ?? `the control plane answered ${answer.statusCode}`)
 }

@@ -1,15 +1,8 @@
 /** `musterbook sessions play|verify|search`: recordings, as the control plane gives them to whoever may read them. */
-import { createHmac, hash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
-import { millisToAmzDate, sign } from '@musterbook/wire'
-import type { Credentials } from './client.ts'
 import { ConfigError } from './config-error.ts'
-
-export interface RecordingAccess {
-  endpoint: string
-  region: string
-  credentials: Credentials
-}
+import { type ControlPlane, isOk, send, textOf } from './signed-request.ts'
 
 interface Recording {
   sessionId: string
@@ -30,7 +23,7 @@ interface Match {
 const LONGEST_PAUSE = 2
 
 /** The exit code: 1 when a recording is broken or nothing is found. */
-export async function runRecordings(access: RecordingAccess, [verb = '', what = '']: string[]): Promise<number> {
+export async function runRecordings(access: ControlPlane, [verb = '', what = '']: string[]): Promise<number> {
   if (what === '') throw new ConfigError('musterbook sessions takes play <id>, verify <id> or search <text>')
   if (verb === 'play') return play(await recordingOf(access, what))
   if (verb === 'verify') return verify(await recordingOf(access, what))
@@ -38,7 +31,7 @@ export async function runRecordings(access: RecordingAccess, [verb = '', what = 
   throw new ConfigError(`musterbook sessions ${verb}: there is no such thing; it takes play, verify or search`)
 }
 
-const recordingOf = (access: RecordingAccess, sessionId: string): Promise<Recording> =>
+const recordingOf = (access: ControlPlane, sessionId: string): Promise<Recording> =>
   get(access, `/v1/session-recordings/${encodeURIComponent(sessionId)}`, '')
 
 /** In real time on a terminal; elsewhere the asciicast itself, for other players. */
@@ -77,7 +70,7 @@ function verify({ sessionId, verdict, chunks }: Recording): number {
   return 0
 }
 
-async function search(access: RecordingAccess, text: string): Promise<number> {
+async function search(access: ControlPlane, text: string): Promise<number> {
   const { matches } = await get<{ matches: Match[] }>(
     access,
     '/v1/session-recordings',
@@ -92,29 +85,10 @@ async function search(access: RecordingAccess, text: string): Promise<number> {
   return matches.length > 0 ? 0 : 1
 }
 
-async function get<Answer>(
-  { endpoint, region, credentials }: RecordingAccess,
-  path: string,
-  query: string,
-): Promise<Answer> {
-  const url = new URL(endpoint)
-  const headers: [string, string][] = [['host', url.host]]
-  const signature = sign({
-    method: 'GET',
-    path,
-    query,
-    headers,
-    payloadHash: hash('sha256', '', 'hex'),
-    region,
-    service: 'ssm',
-    amzDate: millisToAmzDate(Date.now()),
-    sha256: (data) => hash('sha256', data, 'hex'),
-    hmac: (key, data) => createHmac('sha256', key).update(data).digest(),
-    credentials,
-  })
-  const answer = await fetch(`${url.origin}${path}${query && `?${query}`}`, { headers: Object.fromEntries(signature) })
-  const body = await answer.text()
-  if (!answer.ok)
-    throw new ConfigError(/<Message>([^<]*)/.exec(body)?.[1] ?? `the control plane answered ${answer.status}`)
+async function get<Answer>(at: ControlPlane, path: string, query: string): Promise<Answer> {
+  const answer = await send(at, { method: 'GET', path, query })
+  const body = await textOf(answer)
+  if (!isOk(answer))
+    throw new ConfigError(/<Message>([^<]*)/.exec(body)?.[1] ?? `the control plane answered ${answer.statusCode}`)
   return JSON.parse(body) as Answer
 }

@@ -3,13 +3,12 @@ import { hash, randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { WebSocket } from 'ws'
 import type { ClientHost } from './session-client.ts'
+import { UNTRUSTED, untrusted } from './signed-request.ts'
 
 const HANDSHAKE_TIMEOUT_MS = 15_000
-/** Node's and OpenSSL's codes of a certificate that is not to be trusted. */
-const UNTRUSTED = /CERT|SELF_SIGNED|UNABLE_TO|ALTNAME|INVALID_CA|PATH_LENGTH|INVALID_PURPOSE/
 
 /** `ca`: certificates to trust instead of the system's; `trusted`: where they come from, for a person who has to mend it. */
-export const nodeHost = (ca: string | undefined, trusted = 'the certificates of this system'): ClientHost => ({
+export const nodeHost = (ca: string | undefined, trusted?: string): ClientHost => ({
   dial(url, events) {
     const socket = new WebSocket(url, {
       perMessageDeflate: false,
@@ -28,9 +27,7 @@ export const nodeHost = (ca: string | undefined, trusted = 'the certificates of 
     socket.on('error', (error: NodeJS.ErrnoException) => {
       // Anything else may pass, and 'close' follows.
       if (!UNTRUSTED.test(error.code ?? '')) return
-      events.refused(
-        `The certificate of ${new URL(url).host} is not to be trusted (${error.message}). Trusted are ${trusted}; name the control plane's ca.pem with --ca or SSL_CERT_FILE.`,
-      )
+      events.refused(untrusted(new URL(url).host, error.message, trusted).message)
     })
     socket.on('close', events.closed)
     return {

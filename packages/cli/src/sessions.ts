@@ -88,22 +88,20 @@ async function start(
   access: Access,
   input: { Target: string; [member: string]: unknown },
 ): Promise<Omit<SessionOptions, 'events'>> {
-  const { endpoint, region, credentials, ca, trusted } = access
-  const { SessionId, TokenValue, StreamUrl } = await call<Started>(endpoint, region, credentials, 'StartSession', input)
+  const { SessionId, TokenValue, StreamUrl } = await call<Started>(access, 'StartSession', input)
   return {
-    host: nodeHost(ca, trusted),
+    host: nodeHost(access.ca, access.trusted),
     sessionId: SessionId,
     token: TokenValue,
     streamUrl: StreamUrl,
-    resume: async () =>
-      resumedBy(await call<Partial<Started>>(endpoint, region, credentials, 'ResumeSession', { SessionId })),
+    resume: async () => resumedBy(await call<Partial<Started>>(access, 'ResumeSession', { SessionId })),
     key: (keyId, challenge, sessionId) => dataKey(access, keyId, { sessionId, target: input.Target, challenge }),
   }
 }
 
 /** The key of an encrypted session: made by KMS for this session and node, so that the node can open it and nobody else. */
 async function dataKey(
-  { endpoint, region, credentials }: Access,
+  access: Access,
   KeyId: string,
   bound: { sessionId: string; target: string; challenge: string },
 ): Promise<SessionKey> {
@@ -113,18 +111,11 @@ async function dataKey(
     ...(bound.challenge === '' ? {} : { 'aws:ssm:RandomChallenge': bound.challenge }),
   }
   const input = { KeyId, NumberOfBytes: DATA_KEY_BYTES, EncryptionContext }
-  const made = await callKms<{ Plaintext: string; CiphertextBlob: string }>(
-    endpoint,
-    region,
-    credentials,
-    'GenerateDataKey',
-    input,
-  )
+  const made = await callKms<{ Plaintext: string; CiphertextBlob: string }>(access, 'GenerateDataKey', input)
   return { cipher: sessionCipher(Buffer.from(made.Plaintext, 'base64'), 'client'), ciphertext: made.CiphertextBlob }
 }
 
-const terminate = ({ endpoint, region, credentials }: Access, SessionId: string) =>
-  call(endpoint, region, credentials, 'TerminateSession', { SessionId }).catch(() => {})
+const terminate = (access: Access, SessionId: string) => call(access, 'TerminateSession', { SessionId }).catch(() => {})
 
 /** The terminal is raw while the session lasts, and as it was when it ends, however it ends. */
 async function shell(access: Access, node: string, values: Values): Promise<void> {

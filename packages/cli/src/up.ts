@@ -100,6 +100,8 @@ const agentEnvironment = (): NodeJS.ProcessEnv =>
     ),
   )
 
+const planeOf = ({ region }: Config, { endpoint, server }: Serving) => ({ endpoint, region, credentials: server.root })
+
 /** An activation for this machine unless it is registered, and known to be: it may have been deregistered since. */
 async function activationFor(
   config: Config,
@@ -108,9 +110,7 @@ async function activationFor(
 ): Promise<{ id: string; code: string } | undefined> {
   if (nodeId && (await isKnown(config, serving, nodeId))) return undefined
   const { ActivationId, ActivationCode } = await call<{ ActivationId: string; ActivationCode: string }>(
-    serving.endpoint,
-    config.region,
-    serving.server.root,
+    planeOf(config, serving),
     'CreateActivation',
     {
       IamRole: 'musterbook-node',
@@ -134,9 +134,7 @@ async function nodeId(config: Config, serving: Serving, signal: AbortSignal): Pr
 
 async function isKnown(config: Config, serving: Serving, nodeId: string): Promise<boolean> {
   const { InstanceInformationList } = await call<{ InstanceInformationList?: unknown[] }>(
-    serving.endpoint,
-    config.region,
-    serving.server.root,
+    planeOf(config, serving),
     'DescribeInstanceInformation',
     { Filters: [{ Key: 'InstanceIds', Values: [nodeId] }] },
   )
@@ -144,7 +142,7 @@ async function isKnown(config: Config, serving: Serving, nodeId: string): Promis
 }
 
 const isConnected = (config: Config, serving: Serving, nodeId: string): Promise<boolean> =>
-  call<{ Status: string }>(serving.endpoint, config.region, serving.server.root, 'GetConnectionStatus', {
+  call<{ Status: string }>(planeOf(config, serving), 'GetConnectionStatus', {
     Target: nodeId,
   }).then(
     ({ Status }) => Status === 'connected',
