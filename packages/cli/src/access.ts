@@ -9,8 +9,6 @@ import { ConfigError } from './config-error.ts'
 import { readSecret } from './secret-file.ts'
 import type { ControlPlane } from './signed-request.ts'
 
-export type Access = ControlPlane
-
 /** Words of a command line; what is not given is undefined. */
 export interface AccessWords {
   data?: string | undefined
@@ -20,7 +18,7 @@ export interface AccessWords {
 }
 
 /** Throws ConfigError where no control plane is known, or `ca` cannot be read. */
-export async function readAccess(values: AccessWords): Promise<Access> {
+export async function readAccess(values: AccessWords): Promise<ControlPlane> {
   const { env } = process
   const data =
     values.data ??

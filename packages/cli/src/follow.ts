@@ -4,11 +4,12 @@
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { type Access, readAccess } from './access.ts'
+import { readAccess } from './access.ts'
 import { call } from './client.ts'
 import { ConfigError } from './config-error.ts'
 import { type EventSource, events } from './events.ts'
 import { OPEN, screen, shownNames } from './follow-screen.ts'
+import type { ControlPlane } from './signed-request.ts'
 
 const FOLLOW_HELP = `musterbook follow <command-id>
     the output of a command on all of its nodes while they run it, or again afterwards: "node | line" for standard output,
@@ -71,7 +72,7 @@ interface Invocation {
 }
 
 /** Resolves with the exit code. */
-async function follow(access: Access, CommandId: string, signal: AbortSignal): Promise<number> {
+async function follow(access: ControlPlane, CommandId: string, signal: AbortSignal): Promise<number> {
   const ask: Ask = (operation, input) => call(access, operation, input)
   const { Commands } = await ask<{ Commands?: { StatusDetails: string }[] }>('ListCommands', { CommandId }).catch(
     (error: unknown) => {

@@ -6,12 +6,13 @@
 import { parseArgs } from 'node:util'
 import { DATA_KEY_BYTES, sessionCipher } from '@musterbook/agent/encryption'
 import type { JsonValue } from '@musterbook/wire'
-import { type Access, readAccess } from './access.ts'
+import { readAccess } from './access.ts'
 import { call, callKms } from './client.ts'
 import { ConfigError } from './config-error.ts'
 import { forwardPort } from './port-forward.ts'
 import { openSession, resumedBy, type SessionKey, type SessionOptions } from './session-client.ts'
 import { nodeHost } from './session-host.ts'
+import type { ControlPlane } from './signed-request.ts'
 
 export const SESSION_HELP = `musterbook session <node> [--document name] [--parameter name=value]... [--parameters json] [--reason text]
     a shell on the node; with a document, what that document starts. As ProxyCommand of ssh:
@@ -85,7 +86,7 @@ function readArguments(args: string[]) {
 type Values = ReturnType<typeof readArguments>['values']
 
 async function start(
-  access: Access,
+  access: ControlPlane,
   input: { Target: string; [member: string]: unknown },
 ): Promise<Omit<SessionOptions, 'events'>> {
   const { SessionId, TokenValue, StreamUrl } = await call<Started>(access, 'StartSession', input)
@@ -101,7 +102,7 @@ async function start(
 
 /** The key of an encrypted session: made by KMS for this session and node, so that the node can open it and nobody else. */
 async function dataKey(
-  access: Access,
+  access: ControlPlane,
   KeyId: string,
   bound: { sessionId: string; target: string; challenge: string },
 ): Promise<SessionKey> {
@@ -115,10 +116,11 @@ async function dataKey(
   return { cipher: sessionCipher(Buffer.from(made.Plaintext, 'base64'), 'client'), ciphertext: made.CiphertextBlob }
 }
 
-const terminate = (access: Access, SessionId: string) => call(access, 'TerminateSession', { SessionId }).catch(() => {})
+const terminate = (access: ControlPlane, SessionId: string) =>
+  call(access, 'TerminateSession', { SessionId }).catch(() => {})
 
 /** The terminal is raw while the session lasts, and as it was when it ends, however it ends. */
-async function shell(access: Access, node: string, values: Values): Promise<void> {
+async function shell(access: ControlPlane, node: string, values: Values): Promise<void> {
   const options = await start(access, {
     Target: node,
     DocumentName: values.document,
@@ -214,7 +216,7 @@ function fromJson(json: string): Record<string, unknown> {
   }
 }
 
-async function forward(access: Access, node: string, values: Values): Promise<void> {
+async function forward(access: ControlPlane, node: string, values: Values): Promise<void> {
   const options = await start(access, { Target: node, ...targetOf(values) })
   const forwarded = await forwardPort({
     ...options,
