@@ -15,19 +15,31 @@ export interface Renewal {
   everyMs?: number
 }
 
-export function keepCertificate({ read, current, use, log, everyMs = LOOK_EVERY_MS }: Renewal): Disposable {
+/** Disposing waits for a look that is going on: one that renews writes into the data folder. */
+export function keepCertificate({ read, current, use, log, everyMs = LOOK_EVERY_MS }: Renewal): AsyncDisposable {
   let used = current
+  let looking: Promise<void> | undefined
   const look = async () => {
-    const found = await read()
-    if (found.cert === used.cert && found.key === used.key) return
-    use(found)
-    used = found
-    log.info('the server has taken a new certificate')
+    try {
+      const found = await read()
+      if (found.cert === used.cert && found.key === used.key) return
+      use(found)
+      used = found
+      log.info('the server has taken a new certificate')
+    } catch (error) {
+      log.error({ err: error }, 'the certificate could not be looked at')
+    }
   }
-  const timer = setInterval(
-    () => void look().catch((error: unknown) => log.error({ err: error }, 'the certificate could not be looked at')),
-    everyMs,
-  )
+  const timer = setInterval(() => {
+    looking ??= look().finally(() => {
+      looking = undefined
+    })
+  }, everyMs)
   timer.unref()
-  return { [Symbol.dispose]: () => clearInterval(timer) }
+  return {
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer)
+      await looking
+    },
+  }
 }

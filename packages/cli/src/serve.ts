@@ -80,7 +80,7 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
     log,
   })
   const stop = async () => {
-    renewal[Symbol.dispose]()
+    await renewal[Symbol.asyncDispose]()
     await server[Symbol.asyncDispose]()
     await postgres?.stop()
   }
