@@ -36,6 +36,7 @@ const EXCEPTIONS = {
   },
   environment: {
     'packages/cli/src/config.ts': 'the one place where settings are read',
+    'packages/cli/src/access.ts': 'tools take what every AWS client takes from it',
     'packages/cli/src/up.ts': 'hands the agent an environment without the secrets of the server',
     'packages/testbed/': 'hands an address on to the processes of test files',
     'packages/agent/src/executor-process.ts': 'a document runs in an environment made from that of the agent',
@@ -178,9 +179,9 @@ const LAWS = [
     says: "SQL stands in a capability's store.ts (or in its folder store/) and nowhere else",
   },
   {
-    finds: /\bprocess\.env\b/g,
+    finds: /\bprocess\.env\b|\benv\b[^=;\n]*\}\s*=\s*process\b/g,
     covers: (path) => !excepted('environment', path),
-    says: 'the environment is read in packages/cli/src/config.ts and nowhere else',
+    says: 'the environment is read in packages/cli/src/config.ts, that of AWS clients in access.ts, and nowhere else',
   },
   {
     finds: /\bDate\.now\(|\bnew Date\(\s*\)|\bset(?:Timeout|Interval)\(/g,

@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { SSM } from '@aws-sdk/client-ssm'
 import { AGENT, eventually, startTestbed } from '@musterbook/testbed'
 import { afterAll, describe, expect, it } from 'vitest'
-import { post } from '../../packages/cli/src/client.ts'
+import { route } from '../../packages/cli/src/client.ts'
 
 const testbed = await startTestbed({ options: { settings: { agentFile: AGENT } } })
 afterAll(() => testbed[Symbol.asyncDispose]())
@@ -16,7 +16,7 @@ const run = promisify(execFile)
 async function enrolment(input: object = {}, owner?: Awaited<ReturnType<typeof testbed.account>>) {
   const account = owner ?? (await testbed.account())
   const wish = { Kind: 'own', Certificates: await readFile(testbed.caFile, 'utf8'), ...input }
-  const { Token } = await post<{ Token: string }>(account.config, '/v1/enrolments', wish)
+  const { Token } = await route<{ Token: string }>(account.config, 'ssm', 'POST', '/v1/enrolments', wish)
   return { account, ssm: new SSM(account.config), url: `${testbed.nodeEndpoint}/enroll/${Token}` }
 }
 

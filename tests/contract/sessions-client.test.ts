@@ -164,29 +164,38 @@ describe('`musterbook session`', { timeout: 60_000 }, () => {
     expect([code, text.trim()]).toEqual([1, `musterbook: --ca ${join(folder, 'none.pem')} cannot be read (ENOENT)`])
   })
 
-  it('takes no credentials from a file that others can read', async () => {
-    const keys = account.config.credentials
-    const file = join(folder, 'env')
+  const named = async (data: string) => {
+    const { accessKeyId, secretAccessKey } = account.config.credentials
     const lines = {
       AWS_ENDPOINT_URL: testbed.endpoint,
-      AWS_ACCESS_KEY_ID: keys.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: keys.secretAccessKey,
+      AWS_ACCESS_KEY_ID: accessKeyId,
+      AWS_SECRET_ACCESS_KEY: secretAccessKey,
     }
-    await writeFile(
-      file,
-      Object.entries(lines)
-        .map(([name, value]) => `export ${name}='${value}'\n`)
-        .join(''),
-    )
-    const nobody = { ...account, config: { ...account.config, credentials: { accessKeyId: '', secretAccessKey: '' } } }
-    const sessions = async (mode: number) => {
-      await chmod(file, mode)
-      return musterbook(testbed, nobody, 'sessions', 'search', 'nothing-that-was-shown', '--data', folder)
-    }
-    expect(await sessions(0o644)).toEqual({
+    const text = Object.entries(lines).map(([name, value]) => `export ${name}='${value}'\n`)
+    await writeFile(join(data, 'env'), text.join(''), { mode: 0o600 })
+  }
+  const search = ['sessions', 'search', 'nothing-that-was-shown']
+  const as = (accessKeyId: string) => ({
+    ...account,
+    config: { ...account.config, credentials: { accessKeyId, secretAccessKey: accessKeyId } },
+  })
+
+  it('takes no credentials from a file that others can read', async () => {
+    await named(folder)
+    const file = join(folder, 'env')
+    await chmod(file, 0o644)
+    expect(await musterbook(testbed, as(''), ...search, '--data', folder)).toEqual({
       code: 1,
       text: `musterbook: ${file} can be read by others: run chmod 600 ${file}\n`,
     })
-    expect((await sessions(0o600)).text).not.toMatch(/chmod|control plane/)
+    await chmod(file, 0o600)
+    expect((await musterbook(testbed, as(''), ...search, '--data', folder)).text).not.toMatch(/chmod|control plane/)
+  })
+
+  it('is root of the data folder that is named, whoever the environment says, and without one whom that says', async () => {
+    await named(folder)
+    const stranger = as('AKIAIOSFODNN7EXAMPLE')
+    expect((await musterbook(testbed, stranger, ...search)).text).toMatch(/security token/)
+    expect((await musterbook(testbed, stranger, ...search, '--data', folder)).text).not.toMatch(/security token/)
   })
 })

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { SSM } from '@aws-sdk/client-ssm'
 import { AGENT, eventually, startTestbed } from '@musterbook/testbed'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { post } from '../../packages/cli/src/client.ts'
+import { route } from '../../packages/cli/src/client.ts'
 import { PROGRAMS, whyNot } from '../official/official-agent.ts'
 import { type Machine, noMachine, startMachine } from './machine.ts'
 
@@ -27,7 +27,7 @@ else
       ssm = new SSM(account.config)
       enrolment = async (input = {}) => {
         const wish = { Kind: 'own', Certificates: await readFile(testbed.caFile, 'utf8'), ...input }
-        const made = await post<{ Token: string }>(account.config, '/v1/enrolments', wish)
+        const made = await route<{ Token: string }>(account.config, 'ssm', 'POST', '/v1/enrolments', wish)
         return `${testbed.nodeEndpoint}/enroll/${made.Token}`
       }
     })

@@ -1,6 +1,8 @@
 /** `musterbook accounts create|list|disable|enable|rotate-key`: the accounts of an installation, for its root alone. */
+
+import { readAccess, readWords, WHERE_USAGE } from './access.ts'
+import { route } from './client.ts'
 import { ConfigError } from './config-error.ts'
-import { ask, findControlPlane, readWords, WHERE_USAGE } from './control-plane.ts'
 import type { ControlPlane } from './signed-request.ts'
 
 export const ACCOUNTS_USAGE = `musterbook accounts create --name text [--account id]
@@ -13,7 +15,8 @@ musterbook accounts enable <id>
     undoes disable
 musterbook accounts rotate-key <id>
     a new root key for one that is lost or known to somebody; printed as 'create' does, the old one is dead at once
-Only the root of the installation's own account may. ${WHERE_USAGE}`
+Only the root of the installation's own account may.
+${WHERE_USAGE}`
 
 interface Account {
   account: string
@@ -23,7 +26,7 @@ interface Account {
 }
 
 export async function runAccounts(args: string[]): Promise<void> {
-  const { values, positionals } = readWords(args, { name: { type: 'string' }, account: { type: 'string' } })
+  const { values, positionals } = readWords(args.slice(1), { name: { type: 'string' }, account: { type: 'string' } })
   const [verb, id, ...rest] = positionals
   if (values.help || verb === undefined) {
     process.stdout.write(ACCOUNTS_USAGE)
@@ -40,7 +43,7 @@ export async function runAccounts(args: string[]): Promise<void> {
       `musterbook accounts ${verb}: there is no such thing; it takes create, list, disable, enable or rotate-key`,
     )
   if (verb === 'create' && !values.name) throw new ConfigError('musterbook accounts create wants a name: --name text')
-  const plane = await findControlPlane(values)
+  const plane = await readAccess(values)
   process.stdout.write(await carryOut(plane, verb, id ?? '', { name: values.name, account: values.account }))
 }
 
@@ -50,14 +53,15 @@ async function carryOut(
   id: string,
   wanted: { name?: string; account?: string },
 ): Promise<string> {
-  if (verb === 'create') return rootKeyText(plane, await ask<RootKey>(plane, 'POST', '/musterbook/accounts', wanted))
+  if (verb === 'create')
+    return rootKeyText(plane, await route<RootKey>(plane, 'iam', 'POST', '/musterbook/accounts', wanted))
   if (verb === 'list') {
-    const { accounts } = await ask<{ accounts: Account[] }>(plane, 'GET', '/musterbook/accounts')
+    const { accounts } = await route<{ accounts: Account[] }>(plane, 'iam', 'GET', '/musterbook/accounts')
     return accounts.map(lineOf).join('')
   }
   const path = `/musterbook/accounts/${id}/${verb}`
-  if (verb === 'rotate-key') return rootKeyText(plane, await ask<RootKey>(plane, 'POST', path, {}))
-  return lineOf(await ask<Account>(plane, 'POST', path, {}))
+  if (verb === 'rotate-key') return rootKeyText(plane, await route<RootKey>(plane, 'iam', 'POST', path, {}))
+  return lineOf(await route<Account>(plane, 'iam', 'POST', path, {}))
 }
 
 const lineOf = ({ account, status, createdAt, name }: Account): string =>

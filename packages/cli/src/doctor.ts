@@ -5,8 +5,9 @@
 import { access, constants, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { bad, clock, examineNode, examineWay, type Finding, good, nodeVersion, report } from '@musterbook/agent/doctor'
-import { call, readEnvironment } from './client.ts'
+import { call } from './client.ts'
 import type { Config } from './config.ts'
+import { readEnvironment } from './environment-file.ts'
 import { DEFAULT_NODE_ENDPOINT } from './settings.ts'
 
 const PATIENCE_MS = 5_000

@@ -2,9 +2,10 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { post, readEnvironment } from './client.ts'
+import { route } from './client.ts'
 import type { Config } from './config.ts'
 import { ConfigError } from './config-error.ts'
+import { readEnvironment } from './environment-file.ts'
 import { DEFAULT_NODE_ENDPOINT } from './settings.ts'
 
 export async function enroll(config: Config): Promise<string> {
@@ -12,8 +13,10 @@ export async function enroll(config: Config): Promise<string> {
   const Certificates = await readPem(config.ca ?? join(config.data, 'ca.pem'), '--ca (MUSTERBOOK_CA)')
   const { official, tags: Tags, ttlHours: Hours, count: Count } = config.enrolment
   const input = { Kind: official ? 'official' : 'own', Certificates, Tags, Hours, Count }
-  const { Token } = await post<{ Token: string }>(
+  const { Token } = await route<{ Token: string }>(
     { endpoint, region: config.region, credentials },
+    'ssm',
+    'POST',
     '/v1/enrolments',
     input,
   )

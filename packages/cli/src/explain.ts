@@ -2,8 +2,10 @@
  * `musterbook explain`: why a call was denied, or whether one would be. The reason comes from the control plane, for whom
  * it lets know; this file only puts it into words.
  */
+
+import { readAccess, readWords, WHERE_USAGE } from './access.ts'
+import { route } from './client.ts'
 import { ConfigError } from './config-error.ts'
-import { ask, findControlPlane, readWords, WHERE_USAGE } from './control-plane.ts'
 import type { ControlPlane } from './signed-request.ts'
 
 export const EXPLAIN_USAGE = `musterbook explain <request id>
@@ -12,7 +14,8 @@ musterbook explain <encoded authorization message>
     the same from the message that somebody was given to pass on
 musterbook explain --principal arn --action service:Action [--resource arn] [--context key=value]...
     whether a user, role, root or node may, and why; nothing is carried out
-All take --json for the whole reason, every statement in it. ${WHERE_USAGE}`
+All take --json for the whole reason, every statement in it.
+${WHERE_USAGE}`
 
 interface Condition {
   operator: string
@@ -50,7 +53,7 @@ const REQUEST_ID = /^[0-9a-f]{8}-[0-9a-f-]{27}$/
 
 export async function runExplain(args: string[]): Promise<void> {
   const text = { type: 'string' } as const
-  const { values, positionals } = readWords(args, {
+  const { values, positionals } = readWords(args.slice(1), {
     ...{ principal: text, action: text, resource: text },
     context: { type: 'string', multiple: true },
     json: { type: 'boolean' },
@@ -63,7 +66,7 @@ export async function runExplain(args: string[]): Promise<void> {
   }
   if (rest.length > 0) throw new ConfigError(`'${rest[0]}' is one word too many after 'explain'`)
   if (what === undefined && !values.action) throw new ConfigError('musterbook explain wants an --action too')
-  const plane = await findControlPlane(values)
+  const plane = await readAccess(values)
   const told = what === undefined ? await question(plane, values) : await known(plane, what)
   process.stdout.write(values.json ? `${JSON.stringify(told, null, 2)}\n` : explanation(told))
   if (told.reason.decision !== 'allow') process.exitCode = 2
@@ -71,8 +74,8 @@ export async function runExplain(args: string[]): Promise<void> {
 
 const known = (plane: ControlPlane, what: string): Promise<Told> =>
   REQUEST_ID.test(what)
-    ? ask(plane, 'GET', `/musterbook/denials/${what}`)
-    : ask(plane, 'POST', '/musterbook/explanations', { encodedMessage: what })
+    ? route(plane, 'iam', 'GET', `/musterbook/denials/${what}`)
+    : route(plane, 'iam', 'POST', '/musterbook/explanations', { encodedMessage: what })
 
 interface Question {
   principal?: string
@@ -89,7 +92,7 @@ function question(plane: ControlPlane, { principal, action, resource, context = 
     const key = pair.slice(0, equals)
     keys[key] = [...(keys[key] ?? []), pair.slice(equals + 1)]
   }
-  return ask(plane, 'POST', '/musterbook/explanations', { principal, action, resource, context: keys })
+  return route(plane, 'iam', 'POST', '/musterbook/explanations', { principal, action, resource, context: keys })
 }
 
 const VERDICTS = { allow: 'ALLOWED', explicitDeny: 'DENIED explicitly', implicitDeny: 'DENIED: nothing allows it' }

@@ -3,8 +3,7 @@
  * its node's name, and how far the command is on standard error. It ends with the command; 0 when every node succeeded.
  */
 import { setTimeout as pause } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
-import { readAccess } from './access.ts'
+import { readAccess, readWords, WHERE_USAGE } from './access.ts'
 import { call } from './client.ts'
 import { ConfigError } from './config-error.ts'
 import { type EventSource, events } from './events.ts'
@@ -14,9 +13,7 @@ import type { ControlPlane } from './signed-request.ts'
 const FOLLOW_HELP = `musterbook follow <command-id>
     the output of a command on all of its nodes while they run it, or again afterwards: "node | line" for standard output,
     "node ! line" for standard error. It ends with the command, with 0 when every node succeeded and 1 otherwise.
---data folder, --endpoint url, --ca file and --region name say where; AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and
-AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN) stand in for what is not given, and then the file env of the data folder.
-`
+${WHERE_USAGE}`
 
 /** Streams that are open at a time; nodes that have begun come before those that wait, and none misses anything. */
 const STREAMS = 64
@@ -30,7 +27,7 @@ const ATTEMPTS = 30
 const INTERRUPTED = 130
 
 export async function runFollow([, ...args]: string[]): Promise<void> {
-  const { values, positionals } = readArguments(args)
+  const { values, positionals } = readWords(args, {})
   const [commandId] = positionals
   if (values.help || commandId === undefined) {
     process.stdout.write(FOLLOW_HELP)
@@ -50,19 +47,6 @@ export async function runFollow([, ...args]: string[]): Promise<void> {
     process.stderr.write(`the command goes on; it is shown again by: musterbook follow ${commandId}\n`)
   // Connections that were cut off would keep the process for seconds.
   process.exit(stop.signal.reason === 'interrupted' ? INTERRUPTED : code)
-}
-
-function readArguments(args: string[]) {
-  const text = { type: 'string' } as const
-  try {
-    return parseArgs({
-      args,
-      allowPositionals: true,
-      options: { data: text, endpoint: text, region: text, ca: text, help: { type: 'boolean' } },
-    })
-  } catch (error) {
-    throw new ConfigError(error instanceof Error ? error.message : String(error))
-  }
 }
 
 interface Invocation {

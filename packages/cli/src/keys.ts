@@ -1,10 +1,10 @@
 /** `musterbook keys rotate-root|status`: the change of the root key, asked for at the control plane and watched until it ends. */
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { readEnvironment } from './client.ts'
+import { route } from './client.ts'
 import { defaultDataFolder } from './config.ts'
 import { ConfigError } from './config-error.ts'
-import { isOk, send, textOf } from './signed-request.ts'
+import { readEnvironment } from './environment-file.ts'
 
 const HELP = `musterbook keys rotate-root [--now] [--data folder]
     seals everything under a new root key while the control plane goes on. What clients hold under the old one (session
@@ -57,7 +57,7 @@ function readArguments(args: string[]) {
 }
 
 async function rotate(data: string, now: boolean): Promise<void> {
-  let status = await ask(data, 'POST', JSON.stringify({ Now: now }))
+  let status = await ask(data, 'POST', { Now: now })
   let before = ''
   for (;;) {
     const text = line(status)
@@ -91,12 +91,8 @@ const told = (status: Status): string =>
     line(status),
   ].join('')
 
-async function ask(data: string, method: 'GET' | 'POST', body = ''): Promise<Status> {
+async function ask(data: string, method: 'GET' | 'POST', input?: object): Promise<Status> {
   const { endpoint, credentials } = await readEnvironment(data)
   // The root key belongs to no region.
-  const at = { endpoint, region: 'us-east-1', credentials }
-  const answer = await send(at, { method, path: '/v1/root-key', body })
-  const text = await textOf(answer)
-  if (isOk(answer)) return JSON.parse(text) as Status
-  throw new ConfigError(/<Message>([^<]*)/.exec(text)?.[1] ?? `the control plane answered ${answer.statusCode}`)
+  return route({ endpoint, region: 'us-east-1', credentials }, 'ssm', method, '/v1/root-key', input)
 }

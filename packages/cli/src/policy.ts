@@ -4,14 +4,16 @@
  */
 import { readFile } from 'node:fs/promises'
 import { lintNodePolicy, type NodePolicyLint } from '@musterbook/server'
+import { type AccessWords, readAccess, readWords, WHERE_USAGE } from './access.ts'
+import { route } from './client.ts'
 import { ConfigError } from './config-error.ts'
-import { ask, findControlPlane, readWords, WHERE_USAGE } from './control-plane.ts'
 
 export const POLICY_USAGE = `musterbook policy lint
     every role of the account that nodes can carry, with each grant that reaches beyond the node itself
 musterbook policy lint <file>...
     the same of policy documents in files, without a control plane
-Exits with 2 where there is such a grant. ${WHERE_USAGE}`
+Exits with 2 where there is such a grant.
+${WHERE_USAGE}`
 
 interface NodeRoleLint {
   role: string
@@ -21,7 +23,7 @@ interface NodeRoleLint {
 }
 
 export async function runPolicy(args: string[]): Promise<void> {
-  const { values, positionals } = readWords(args, { json: { type: 'boolean' } })
+  const { values, positionals } = readWords(args.slice(1), { json: { type: 'boolean' } })
   const [verb, ...files] = positionals
   if (values.help || verb === undefined) {
     process.stdout.write(POLICY_USAGE)
@@ -37,12 +39,9 @@ export async function runPolicy(args: string[]): Promise<void> {
   if (all.some(({ lint }) => lint.fault !== undefined || lint.grants.length > 0)) process.exitCode = 2
 }
 
-async function rolesOf(values: Parameters<typeof findControlPlane>[0]): Promise<NodeRoleLint[]> {
-  const { roles } = await ask<{ roles: NodeRoleLint[] }>(
-    await findControlPlane(values),
-    'GET',
-    '/musterbook/node-roles',
-  )
+async function rolesOf(values: AccessWords): Promise<NodeRoleLint[]> {
+  const plane = await readAccess(values)
+  const { roles } = await route<{ roles: NodeRoleLint[] }>(plane, 'iam', 'GET', '/musterbook/node-roles')
   return roles
 }
 

@@ -3,10 +3,9 @@
  * machines without session-manager-plugin, and the ProxyCommand of ssh. Credentials are those of the environment, or of
  * the data folder. Standard output carries what the session says and nothing else.
  */
-import { parseArgs } from 'node:util'
 import { DATA_KEY_BYTES, sessionCipher } from '@musterbook/agent/encryption'
 import type { JsonValue } from '@musterbook/wire'
-import { readAccess } from './access.ts'
+import { readAccess, readWords, WHERE_USAGE } from './access.ts'
 import { call, callKms } from './client.ts'
 import { ConfigError } from './config-error.ts'
 import { forwardPort } from './port-forward.ts'
@@ -21,9 +20,7 @@ musterbook forward <node> [--local port] (--port port | --remote host:port)
     a local port, a free one unless it is named, that leads to a port of the node or to a host that the node can reach
 musterbook sessions play <id> | verify <id> | search <text>
     the recording of a session; play writes asciicast v2 where it writes to no terminal
-All take --data folder, --endpoint url, --region name and --ca file; AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and
-AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN) stand in for what is not given, and then the file env of the data folder.
-`
+${WHERE_USAGE}`
 
 /** How long an agent may take to end a session at its client's word. */
 const LAST_WORD_MS = 3_000
@@ -59,28 +56,15 @@ export async function runSessionCommand([command = '', ...rest]: string[]): Prom
 
 function readArguments(args: string[]) {
   const text = { type: 'string' } as const
-  try {
-    return parseArgs({
-      args,
-      allowPositionals: true,
-      options: {
-        data: text,
-        endpoint: text,
-        region: text,
-        ca: text,
-        document: text,
-        parameters: text,
-        parameter: { type: 'string', multiple: true },
-        reason: text,
-        local: text,
-        port: text,
-        remote: text,
-        help: { type: 'boolean' },
-      },
-    })
-  } catch (error) {
-    throw new ConfigError(error instanceof Error ? error.message : String(error))
-  }
+  return readWords(args, {
+    document: text,
+    parameters: text,
+    parameter: { type: 'string', multiple: true },
+    reason: text,
+    local: text,
+    port: text,
+    remote: text,
+  })
 }
 
 type Values = ReturnType<typeof readArguments>['values']
