@@ -126,7 +126,7 @@ function contentOf(path: string): string {
 
 /** Waits until the condition holds; fails with what was awaited after 30 seconds. */
 export async function until(what: string, holds: () => boolean): Promise<void> {
-  const deadline = Date.now() + 30_000
+  const deadline = Date.now() + 90_000
   while (!holds()) {
     if (Date.now() > deadline) throw new Error(`still waiting until ${what}`)
     await pause(15)

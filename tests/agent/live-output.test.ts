@@ -66,4 +66,4 @@ it('sends every byte once in its place, whenever acknowledgements come', async (
     output.close()
     await rm(root, { recursive: true, force: true })
   }
-}, 30_000)
+})

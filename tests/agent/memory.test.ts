@@ -38,4 +38,4 @@ it('an agent that has run a hundred commands stays under 60 MB, the code of Node
     await until('they have ended', () => jobs.every(isOver))
   }
   await until('it is small again', () => memoryOf(agent.pid).rss < MOST_MEGABYTES)
-}, 180_000)
+})

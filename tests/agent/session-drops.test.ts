@@ -84,7 +84,7 @@ async function cutter(target: number, enough: number): Promise<Cutter> {
 
 const portOf = (url: string) => Number(new URL(url).port)
 
-describe('a session whose connections are cut at any byte', { timeout: 240_000 }, () => {
+describe('a session whose connections are cut at any byte', () => {
   it('delivers what was sent, both ways, however often and on whichever side', async () => {
     await using testbed = await startTestbed({ logLevel: 'fatal' })
     const account = await testbed.account()

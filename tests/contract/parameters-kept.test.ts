@@ -14,7 +14,7 @@ const read = async (ssm: SSMClient, Name: string) =>
 const write = (ssm: SSMClient, Name: string, Value: string) =>
   ssm.send(new PutParameterCommand({ Name, Value, Type: 'String', Overwrite: true }))
 
-describe('a parameter that is read again and again', { timeout: 60_000 }, () => {
+describe('a parameter that is read again and again', () => {
   it('always shows what the same process was last told', async () => {
     await using testbed = await startTestbed()
     const { ssm } = await testbed.account()

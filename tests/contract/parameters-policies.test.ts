@@ -42,7 +42,7 @@ const statuses = async (ssm: SSM) =>
   ])
 
 /** Background work follows the clock at once, but not within the same turn. */
-const soon = { timeout: 10_000, interval: 20 }
+const soon = { timeout: 90_000, interval: 20 }
 
 describe('policies', () => {
   it('are shown with their text and status', async () => {

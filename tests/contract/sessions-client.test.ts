@@ -29,7 +29,7 @@ afterAll(async () => {
 const activeSessions = async () =>
   (await account.ssm.send(new DescribeSessionsCommand({ State: 'Active' }))).Sessions ?? []
 
-describe('the terminal of `musterbook session`', { timeout: 60_000 }, () => {
+describe('the terminal of `musterbook session`', () => {
   const text = (name: string) => readFile(join(folder, name), 'utf8')
 
   /** A terminal of a person's, whose settings are noted before and after the session. */
@@ -92,7 +92,7 @@ describe('the terminal of `musterbook session`', { timeout: 60_000 }, () => {
   })
 })
 
-describe('`musterbook session`', { timeout: 60_000 }, () => {
+describe('`musterbook session`', () => {
   it('runs what is piped into its shell, and ends when that is at its end', async () => {
     for (const [input, shown] of [
       ['echo piped-$((1 + 1))\n', 'piped-2'],

@@ -52,7 +52,7 @@ async function sessions(State: 'Active' | 'History') {
   return Sessions ?? []
 }
 
-describe.skipIf(why)(why ? `OpenSSH: ${why}` : 'OpenSSH through a session', { timeout: 60_000 }, () => {
+describe.skipIf(why)(why ? `OpenSSH: ${why}` : 'OpenSSH through a session', () => {
   it('runs a command on the node, whose session is over when ssh is', async () => {
     const { stdout, stderr } = await ssh('echo', 'reached', '$SSH_CONNECTION')
     expect([stdout.trim().split(' ')[0], stderr]).toEqual(['reached', ''])

@@ -208,7 +208,7 @@ describe('files in a folder', () => {
     expect(namesOf(all)).not.toContain('after')
     expect(all.map(({ eventName }) => eventName)).toContain('StopLogging')
     expect((await trail.getTrailStatus({ Name: 'main' })).IsLogging).toBe(false)
-  }, 60_000)
+  })
 
   it('have both regions for a trail that reaches over them, and only what the selectors name', async () => {
     const account = await toFolder.account()
@@ -234,7 +234,7 @@ describe('files in a folder', () => {
     const records = await delivered(toFolder, account, () => filesIn(account), 'west')
     expect(records.map(({ eventName }) => eventName)).toEqual(['PutParameter', 'PutParameter'])
     expect(new Set(records.map(({ awsRegion }) => awsRegion))).toEqual(new Set(['us-east-1', 'eu-west-1']))
-  }, 60_000)
+  })
 })
 
 describe('files in a store', () => {
@@ -256,7 +256,7 @@ describe('files in a store', () => {
     s3.refuses = false
     await delivered(toStore, account, async () => objectsOf(account), 'late')
     expect((await trail.getTrailStatus({ Name: 'main' })).LatestDeliveryError).toBeUndefined()
-  }, 60_000)
+  })
 
   it('are the same, and no more, when a process died between the put and the position', async () => {
     const account = await toStore.account()
@@ -283,7 +283,7 @@ describe('files in a store', () => {
     expect(namesOf(records).sort()).toEqual(['first', 'second'])
     const ids = records.map(({ eventID }) => eventID)
     expect(new Set(ids).size).toBe(ids.length)
-  }, 60_000)
+  })
 
   it('are put once when two processes deliver', async () => {
     await using second = await toStore.another()
@@ -301,7 +301,7 @@ describe('files in a store', () => {
     expect(namesOf(records).sort()).toEqual(['a', 'b', 'c'])
     const files = [...objectsOf(account).keys()].filter(isFile)
     expect(files.map((key) => s3.puts.get(key))).toEqual(files.map(() => 1))
-  }, 60_000)
+  })
 
   it('are told by digests that follow one another and are signed', async () => {
     const account = await toStore.account()
@@ -346,11 +346,11 @@ describe('files in a store', () => {
     }
     const { chains } = await verifyTrail(toStore.server.database, createSealer(Buffer.alloc(32, 7)))
     expect(chains.filter(({ flaw }) => flaw)).toEqual([])
-  }, 60_000)
+  })
 })
 
 const why = spawnSync('aws', ['--version']).status === 0 ? undefined : 'there is no aws on this machine'
-describe.skipIf(why)(why ? `the AWS CLI: ${why}` : 'the AWS CLI', { timeout: 120_000 }, () => {
+describe.skipIf(why)(why ? `the AWS CLI: ${why}` : 'the AWS CLI', () => {
   it('validates the files with validate-logs, and finds the one that was changed', async () => {
     await using testbed = await startTestbed({ options: { settings: storeOf(s3) } })
     const account = await testbed.account()

@@ -237,7 +237,7 @@ describe('a token of an OIDC issuer', () => {
     const trust = policy({ Effect: 'Allow', Principal: { AWS: roleArn.split(':')[4] }, Action: 'sts:*' })
     await iam.updateAssumeRolePolicy({ RoleName: 'deploy', PolicyDocument: trust })
     expect(await refusal(assume(good))).toMatchObject(denied)
-  }, 30_000)
+  })
 
   it('is in the audit of the account of the role, taken or refused, with the subject that it proves', async () => {
     await using issuer = await startIssuer()

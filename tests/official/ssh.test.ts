@@ -45,7 +45,7 @@ const options = () => [
 ]
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
 
-describe.skipIf(why)(why ? `ssh through the AWS CLI: ${why}` : 'ssh through the AWS CLI', { timeout: 90_000 }, () => {
+describe.skipIf(why)(why ? `ssh through the AWS CLI: ${why}` : 'ssh through the AWS CLI', () => {
   it('runs a command and hands on its exit code', async () => {
     const { stdout } = await run('ssh', [...options(), node.nodeId, 'echo', 'reached'], { env: env() })
     expect(stdout).toBe('reached\n')

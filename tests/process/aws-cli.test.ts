@@ -23,7 +23,7 @@ interface Outcome {
 /** Answers like `Commands[0].Status`, wherever the members stand. */
 type Answer = { readonly [member: string]: Answer } & { readonly [index: number]: Answer }
 
-describe.skipIf(why)(why ? `the AWS CLI: ${why}` : 'the AWS CLI', { timeout: 120_000 }, () => {
+describe.skipIf(why)(why ? `the AWS CLI: ${why}` : 'the AWS CLI', () => {
   let folder: string
   let testbed: Testbed
   let account: TestAccount

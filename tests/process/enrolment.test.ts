@@ -16,7 +16,7 @@ const line = (caFile: string, url: string, ...words: string[]) =>
 
 if (reason) describe.skip(`enrolment on a machine of its own: ${reason}`, () => it('is not here', () => {}))
 else
-  describe('enrolment as root', { timeout: 240_000 }, () => {
+  describe('enrolment as root', () => {
     let testbed: Awaited<ReturnType<typeof startTestbed>>
     let ssm: SSM
     let enrolment: (input?: object) => Promise<string>

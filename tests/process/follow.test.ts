@@ -25,7 +25,7 @@ async function sent({ ssm }: TestAccount, InstanceIds: string[], commands: strin
   return Command!.CommandId!
 }
 
-describe('musterbook follow', { timeout: 120_000 }, () => {
+describe('musterbook follow', () => {
   it('shows the lines of every node under a name that is its own, and ends as the command does', async () => {
     const account = await testbed.account()
     const [one, two] = await Promise.all([testbed.node(account), testbed.node(account)])

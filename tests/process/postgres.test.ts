@@ -36,7 +36,7 @@ import {
 
 const isRoot = process.geteuid?.() === 0
 const log = createLog('silent')
-const DEADLINE_MS = 30_000
+const DEADLINE_MS = 90_000
 
 let room: string
 /** A small server: starts PostgreSQL, has other children that outlive it unless `alone`, prints one line when ready, waits for its end. */

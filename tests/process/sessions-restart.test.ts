@@ -10,7 +10,7 @@ import { newPlace, run, startMusterbook } from './musterbook-process.ts'
 
 const COUNTING = `i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo "<$i>"; sleep 0.02; done; echo counted-$((1 + 1))\r`
 
-describe('a session whose server is killed', { timeout: 90_000 }, () => {
+describe('a session whose server is killed', () => {
   it('goes on where both ends come back to its next process, and its recording tells of the gap', async () => {
     await using place = await newPlace()
     await using first = await startMusterbook(place, 'serve')

@@ -1,7 +1,7 @@
 /** Waits for a condition, never for a time: asks again until it holds or the deadline has passed. */
 import { setTimeout as pause } from 'node:timers/promises'
 
-const DEADLINE_MS = 30_000
+const DEADLINE_MS = 90_000
 const ASK_AGAIN_MS = 25
 
 /** The first answer that is neither undefined nor false. Throws an Error with `what` and the last failure. */
