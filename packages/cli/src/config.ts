@@ -30,8 +30,15 @@ import {
   vaultKey,
   yes,
 } from './setting-values.ts'
-import { COMMANDS, type Command, DEFAULT_NODE_ENDPOINT, SETTINGS, type Setting, type SettingName } from './settings.ts'
-import { TOOLS } from './tools.ts'
+import {
+  COMMANDS,
+  type Command,
+  DEFAULT_NODE_ENDPOINT,
+  SETTINGS,
+  type Setting,
+  type SettingName,
+  TOOLS,
+} from './settings.ts'
 
 export interface KmsSettings {
   /** The region is that of the ARN. */

@@ -1,6 +1,5 @@
 /** What --help prints, made from the tables of settings.ts. */
-import { COMMANDS, type Command, SETTINGS } from './settings.ts'
-import { TOOLS } from './tools.ts'
+import { COMMANDS, type Command, SETTINGS, TOOLS } from './settings.ts'
 
 const WIDTH = 100
 const INDENT = 30
@@ -17,7 +16,7 @@ export function help(command: Command | undefined): string {
         ...Object.entries(COMMANDS).flatMap(([name, text]) => entry(`  ${name}`, text)),
         '',
         "With words of their own ('musterbook <command> --help' tells them):",
-        ...Object.entries(TOOLS).flatMap(([name, tool]) => entry(`  ${name}`, tool.help)),
+        ...Object.entries(TOOLS).flatMap(([name, text]) => entry(`  ${name}`, text)),
       ]
   lines.push('', 'Settings (a flag wins over its variable):')
   for (const setting of Object.values(SETTINGS)) {

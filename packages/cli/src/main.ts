@@ -3,14 +3,15 @@ import program from '../package.json' with { type: 'json' }
 import { type Config, readConfig } from './config.ts'
 import { ConfigError } from './config-error.ts'
 import { help } from './help.ts'
-import { TOOLS } from './tools.ts'
+import type { ToolName } from './settings.ts'
+import { LOADERS } from './tools.ts'
 
 const STARTED = Date.now() - process.uptime() * 1000
 
 async function main(args: string[]): Promise<void> {
   const [name = ''] = args
-  if (Object.hasOwn(TOOLS, name)) {
-    const run = await TOOLS[name]!.load()
+  if (Object.hasOwn(LOADERS, name)) {
+    const run = await LOADERS[name as ToolName]()
     return run(args)
   }
   const config = readConfig(args)

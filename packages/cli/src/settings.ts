@@ -14,6 +14,20 @@ export const COMMANDS = {
 } as const
 export type Command = keyof typeof COMMANDS
 
+/** Commands with words of their own, which the table of settings does not know; their usage and work are in tools.ts. */
+export const TOOLS = {
+  follow: 'show the output of a command on all of its nodes while they run it',
+  keys: 'change the root key while everything runs, and tell which one is in use',
+  session: 'a shell on a node, without session-manager-plugin',
+  forward: 'a local port that leads to a port of a node, or to a host that the node reaches',
+  sessions: 'play, verify or search the recordings of sessions',
+  accounts: 'create, list, disable and enable accounts, each with a root key of its own',
+  explain: 'say why a call was denied, or would be: which statement, which condition, which permission is missing',
+  trail: 'verify: find out whether the audit is as it was written, and name the first bad record',
+  policy: 'lint: name the grants of node roles that reach beyond the node itself',
+} as const
+export type ToolName = keyof typeof TOOLS
+
 export interface Setting {
   flag: string
   variable: string
