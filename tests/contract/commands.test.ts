@@ -326,6 +326,20 @@ describe('a command', () => {
     await refusedReply(nodes[1]!, job.JobId)
     expect(await invocation(ssm, CommandId)).toMatchObject({ Status: 'Pending' })
   })
+
+  it('may not be acknowledged by another node, though it knows the id of the message', async () => {
+    const { ssm, nodes, ids } = await given(2)
+    const strangers = await given(1)
+    await sent(ssm, { ...shell, InstanceIds: [ids[0]!] })
+    const job = await nodes[0]!.nextJob()
+    for (const thief of [nodes[1]!, ...strangers.nodes]) {
+      const own = `aws.ssm.${crypto.randomUUID()}.${thief.nodeId}`
+      thief.acknowledge({ ...job, JobId: own })
+      await thief.reply(own, 'Success') // which was read behind the acknowledgement
+    }
+    testbed.clock.advance(15_000)
+    expect((await nodes[0]!.nextJob()).messageId).toBe(job.messageId)
+  })
 })
 
 /** Sends a reply that must not be acknowledged: a later one of the node's own is, which shows that it was read. */

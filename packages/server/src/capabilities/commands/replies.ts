@@ -17,7 +17,7 @@ import {
 } from '@musterbook/wire'
 import { type Batch, batch } from '../../platform/batch.ts'
 import type { Host, NodeMessage, NodeMessageHandler } from '../../platform/capability.ts'
-import { acknowledge, withdraw } from '../messaging/index.ts'
+import { acknowledge, acknowledgeJobs } from '../messaging/index.ts'
 import { tellToCancel } from './reconcile.ts'
 import { isCommandId, meaningOf, stepMeaningOf } from './rules.ts'
 import * as store from './store.ts'
@@ -68,14 +68,16 @@ function ownInvocation({ scope, nodeId }: NodeMessage, jobId: string): store.Inv
 }
 
 async function write(host: Host, reports: Report[]): Promise<void> {
-  const messageIds = reports.flatMap((report) =>
-    report.messageId && isCommandId(report.messageId) ? [report.messageId] : [],
+  const acknowledged = reports.flatMap(({ key, messageId }) =>
+    messageId && isCommandId(messageId) ? [{ ...key, messageId }] : [],
   )
   const delivered = reports
     .filter((report) => report.messageId !== undefined && !report.rejected)
     .map((report) => report.key)
   // Whatever a node says of a command shows that it has it, also when the acknowledgement was lost.
-  const heardOf = reports.flatMap(({ key, reply }) => (reply ? [buildJobId(key.commandId, key.nodeId)] : []))
+  const heardOf = reports.flatMap(({ key, reply }) =>
+    reply ? [{ ...key, jobId: buildJobId(key.commandId, key.nodeId) }] : [],
+  )
   const documents = foldDocuments(reports)
   const steps = foldSteps(reports)
   const now = host.now()
@@ -90,8 +92,8 @@ async function write(host: Host, reports: Report[]): Promise<void> {
     }
     if (steps.length > 0) await store.reportSteps(sql, steps, now)
     if (documents.length > 0) await store.reportInvocations(sql, documents, now)
-    if (messageIds.length > 0) await acknowledge(work, messageIds)
-    if (heardOf.length > 0) await withdraw(work, heardOf)
+    if (acknowledged.length > 0) await acknowledge(work, acknowledged)
+    if (heardOf.length > 0) await acknowledgeJobs(work, heardOf)
     work.wake(COMMANDS_WAKE)
   })
 }

@@ -134,11 +134,15 @@ export async function post(ground: Ground, letter: Letter): Promise<void> {
   for (const { account, region, nodeId } of letter.messages) ground.wake(MAILBOX_WAKE, `${account}/${region}/${nodeId}`)
 }
 
-/** Takes messages out of their mailboxes: their nodes have them. */
-export const acknowledge = (ground: Ground, messageIds: string[]): Promise<void> =>
-  store.deleteMessages(ground.sql, messageIds)
+/** Takes messages out of the mailboxes of their nodes, which have them. An id in another node's mailbox takes nothing. */
+export const acknowledge = (ground: Ground, messages: (store.NodeKey & { messageId: string })[]): Promise<void> =>
+  store.deleteMessages(ground.sql, messages)
 
-/** Takes messages back that have not been acknowledged. */
+/** The same by their jobs. */
+export const acknowledgeJobs = (ground: Ground, jobs: (store.NodeKey & { jobId: string })[]): Promise<void> =>
+  store.deleteJobsOf(ground.sql, jobs)
+
+/** Takes messages back that have not been acknowledged. For whoever posted them, not on a node's word. */
 export const withdraw = (ground: Ground, jobIds: string[]): Promise<void> => store.deleteJobs(ground.sql, jobIds)
 
 /**

@@ -111,8 +111,25 @@ export async function deleteExpired(sql: Sql, now: Date): Promise<void> {
   await sql`delete from mailbox where expires_at <= ${now}`
 }
 
-export async function deleteMessages(sql: Sql, messageIds: string[]): Promise<void> {
-  await sql`delete from mailbox where message_id = any(${messageIds}::uuid[])`
+/** Each from its own node's mailbox: what lies in another's stays there. */
+export async function deleteMessages(sql: Sql, messages: (NodeKey & { messageId: string })[]): Promise<void> {
+  await sql`
+    delete from mailbox m
+    using unnest(
+      ${messages.map((d) => d.account)}::text[], ${messages.map((d) => d.region)}::text[],
+      ${messages.map((d) => d.nodeId)}::text[], ${messages.map((d) => d.messageId)}::uuid[]
+    ) as d (account, region, node_id, message_id)
+    where m.message_id = d.message_id and m.account = d.account and m.region = d.region and m.node_id = d.node_id`
+}
+
+export async function deleteJobsOf(sql: Sql, jobs: (NodeKey & { jobId: string })[]): Promise<void> {
+  await sql`
+    delete from mailbox m
+    using unnest(
+      ${jobs.map((d) => d.account)}::text[], ${jobs.map((d) => d.region)}::text[],
+      ${jobs.map((d) => d.nodeId)}::text[], ${jobs.map((d) => d.jobId)}::text[]
+    ) as d (account, region, node_id, job_id)
+    where m.job_id = d.job_id and m.account = d.account and m.region = d.region and m.node_id = d.node_id`
 }
 
 export async function deleteJobs(sql: Sql, jobIds: string[]): Promise<void> {

@@ -28,6 +28,14 @@ export interface Ending {
 /** Under which a session's last message lies in its node's mailbox. */
 export const farewellJob = (sessionId: string): string => `session-end/${sessionId}`
 
+/** The message that told the node of the session. */
+export const letterOf = ({ account, region, nodeId, letterId }: store.SessionRow) => ({
+  account,
+  region,
+  nodeId,
+  messageId: letterId,
+})
+
 /** Ends it in the store; false when it had ended before. */
 export async function endSession(ground: Ground, sessionId: string, ending: Ending): Promise<boolean> {
   return ground.transaction(async (inner) => {
@@ -36,7 +44,7 @@ export async function endSession(ground: Ground, sessionId: string, ending: Endi
     const session = await store.endSession(inner.sql, sessionId, { status, details, at: now })
     if (ending.byNode) await withdraw(inner, [farewellJob(sessionId)])
     if (!session) return false
-    await acknowledge(inner, [session.letterId])
+    await acknowledge(inner, [letterOf(session)])
     if (!ending.byNode) await post(inner, farewell(session, now))
     inner.wake(SESSION_WAKE, sessionId)
     await recordServiceEvent(inner, session, endEvent(session, ending, now))

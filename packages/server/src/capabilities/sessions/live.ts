@@ -18,7 +18,7 @@ import type { Caller } from '../../platform/caller.ts'
 import type { Host } from '../../platform/capability.ts'
 import { uuid } from '../../platform/ids.ts'
 import { acknowledge } from '../messaging/index.ts'
-import { type Ending, endSession, SESSION_WAKE } from './ending.ts'
+import { type Ending, endSession, letterOf, SESSION_WAKE } from './ending.ts'
 import { type Recorder, record } from './recording.ts'
 import { type Line, Relay, type Side } from './relay.ts'
 import { END_WORDS } from './rules.ts'
@@ -116,7 +116,7 @@ export function holdSessions(host: Host): LiveSessions {
     live.ends[side] = connection
     live.came[side] = true
     live.relay.attach(side, connection.line)
-    if (side === 'agent') inBackground(acknowledge(host, [live.session.letterId]), live.session.sessionId)
+    if (side === 'agent') inBackground(acknowledge(host, [letterOf(live.session)]), live.session.sessionId)
     if (side === 'client' && live.pending) finish(live, live.pending)
   }
 
