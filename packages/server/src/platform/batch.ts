@@ -4,6 +4,10 @@
  */
 import { sqlState } from './database.ts'
 
+/** Callers that go on in one turn of the event loop: five hundred who answer their nodes at once would keep everybody else waiting. */
+const CALLERS_A_TURN = 100
+const nextTurn = () => new Promise(setImmediate)
+
 export interface Batch<Item> {
   add(item: Item): Promise<void>
   /** Resolves when everything added so far is done. */
@@ -15,12 +19,15 @@ export function batch<Item>(maxItems: number, carryOut: (items: Item[]) => Promi
   let running: Promise<void> | undefined
 
   async function drain() {
-    await new Promise(setImmediate) // let this turn's callers join
+    await nextTurn() // let this turn's callers join
     while (waiting.length > 0) {
       const taken = waiting.splice(0, maxItems)
       try {
         await carryOut(taken.map(({ item }) => item))
-        for (const { resolve } of taken) resolve()
+        for (const [index, { resolve }] of taken.entries()) {
+          resolve()
+          if (index % CALLERS_A_TURN === CALLERS_A_TURN - 1) await nextTurn()
+        }
       } catch (error) {
         // What one item holds must not keep the others from being done, time and again.
         if (taken.length > 1 && isAboutData(error))

@@ -7,6 +7,8 @@ import postgres from 'postgres'
 import { parse } from 'postgres-array'
 
 export type Sql = postgres.ISql<{ bigint: number }>
+/** A part of a statement. */
+export type Fragment = postgres.Fragment
 export type Database = postgres.Sql<{ bigint: number }>
 
 /** Connections of one server process; enough for group commit, few enough for PostgreSQL's default of 100. */

@@ -1,7 +1,7 @@
 /**
  * Carries commands out: releases invocations into mailboxes as far as MaxConcurrency and MaxErrors allow, ends those
- * whose time has passed, cancels, and computes the command's status from its invocations. One command at a time, in one
- * transaction, with its row locked; what is left of it is written as the moment when it is due again.
+ * whose time has passed, cancels, and computes the command's status from its invocations. One command at a time, a part of
+ * it in one transaction, with its row locked; what is left of it is written as the moment when it is due again.
  */
 import {
   buildCancelCommandPayload,
@@ -30,7 +30,13 @@ export const carryOut: Reconciler = {
   },
 }
 
-/** Advances one command that is due; false when there is none. */
+/**
+ * Invocations of one command that are released, ended or told in one transaction: ten thousand in one go kept everybody
+ * else's calls waiting for seconds. What is left is due at once, behind whatever else is.
+ */
+const AT_ONCE = 500
+
+/** Advances one command that is due; false when there is none. Each of its parts says when it is due again. */
 async function advanceOne(work: WorkContext): Promise<boolean> {
   const now = work.now()
   const command = await store.lockDueCommand(work.sql, now)
@@ -39,39 +45,25 @@ async function advanceOne(work: WorkContext): Promise<boolean> {
   const read = () => store.countInvocations(work.sql, command.commandId)
   let rows = await read()
   const isCancelling = rows.some((row) => row.cancelling)
-  const cancelDue = isCancelling ? await cancel(work, command, now) : undefined
+  const due = isCancelling ? await cancel(work, command, now) : []
   const isLate = now >= command.deliverBy
-  if (isLate) await expire(work, command, now)
+  if (isLate) due.push(...(await expire(work, command, now)))
   const waitingSince = firstWaiting(rows)
   const isDelayed = waitingSince !== undefined && waitingSince <= after(now, -DELAYED_AFTER_SECONDS)
-  if (isDelayed) await store.delayInvocations(work.sql, command.commandId, after(now, -DELAYED_AFTER_SECONDS))
+  if (isDelayed) due.push(await delay(work, command, now))
   if (isCancelling || isLate || isDelayed) rows = await read()
   const stillWaiting = firstWaiting(rows)
-  const delayDue = stillWaiting && after(stillWaiting, DELAYED_AFTER_SECONDS)
+  due.push(stillWaiting && after(stillWaiting, DELAYED_AFTER_SECONDS))
   let counts = countsOf(rows)
-  if (counts.waiting > 0 && errorsOf(counts) > command.errorsAllowed) {
-    await store.endInvocations(
-      work.sql,
-      command.commandId,
-      'waiting',
-      { status: 'Failed', statusDetails: 'Terminated' },
-      now,
-    )
-    counts = {
-      ...counts,
-      waiting: 0,
-      final: { ...counts.final, Terminated: (counts.final.Terminated ?? 0) + counts.waiting },
-    }
+  if (counts.waiting > 0 && !isLate && errorsOf(counts) > command.errorsAllowed) {
+    due.push(await end(work, command, 'waiting', TERMINATED, now))
+    counts = countsOf(await read())
+  } else if (counts.waiting > 0 && !isLate) {
+    const released = await release(work, command, command.concurrency - counts.underWay, now)
+    counts = { ...counts, waiting: counts.waiting - released, underWay: counts.underWay + released }
+    if (released > 0) due.push(released === AT_ONCE ? now : after(now, DELAYED_AFTER_SECONDS))
   }
-  const free = Math.min(command.concurrency - counts.underWay, counts.waiting)
-  const released = free > 0 ? await release(work, command, free, now) : 0
-  await conclude(
-    work,
-    command,
-    { ...counts, waiting: counts.waiting - released, underWay: counts.underWay + released },
-    [cancelDue, delayDue, released > 0 ? after(now, DELAYED_AFTER_SECONDS) : undefined],
-    now,
-  )
+  await conclude(work, command, counts, due, now)
   if (command.notifies) await noteChanges(work, command.commandId, now)
   return true
 }
@@ -94,9 +86,10 @@ function countsOf(rows: store.StateRow[]): Counts {
   return counts
 }
 
-async function release(work: WorkContext, command: store.DueCommand, limit: number, now: Date): Promise<number> {
+async function release(work: WorkContext, command: store.DueCommand, free: number, now: Date): Promise<number> {
+  if (free <= 0) return 0
   const { account, region, commandId } = command
-  const nodeIds = await store.releaseInvocations(work.sql, commandId, limit, now)
+  const nodeIds = await store.releaseInvocations(work.sql, commandId, Math.min(free, AT_ONCE), now)
   await post(work, {
     messageType: CONTROL_MESSAGE.agentJob,
     topic: SEND_COMMAND_TOPIC,
@@ -116,24 +109,39 @@ async function release(work: WorkContext, command: store.DueCommand, limit: numb
 
 const CANCELLED = { status: 'Cancelled', statusDetails: 'Cancelled' }
 const DELIVERY_TIMED_OUT = { status: 'TimedOut', statusDetails: 'DeliveryTimedOut' }
+const TERMINATED = { status: 'Failed', statusDetails: 'Terminated' }
+
+/** When a command is due again for one reason or another; undefined: not for that one. */
+type Due = Date | undefined
+
+/** Ends those that stand in a certain place, and takes what lies in mailboxes back. Due at once when there may be more of them. */
+async function end(
+  work: WorkContext,
+  { commandId }: store.DueCommand,
+  which: store.Ending,
+  ending: typeof CANCELLED,
+  now: Date,
+  silentSince?: Date,
+): Promise<Due> {
+  const ended = await store.endInvocations(work.sql, commandId, which, ending, AT_ONCE, now, silentSince)
+  const jobs = ended.filter((row) => row.undelivered).map(({ nodeId }) => buildJobId(commandId, nodeId))
+  if (jobs.length > 0) await withdraw(work, jobs)
+  return ended.length === AT_ONCE ? now : undefined
+}
 
 /**
  * What has not reached its node is cancelled here; a node that has the command is told, and is taken at its word or, when
  * it stays silent (the official agent says nothing of a queued one), cancelled after CANCEL_GRACE_SECONDS.
- * Returns when the grace of the first of them ends.
  */
-async function cancel(work: WorkContext, command: store.DueCommand, now: Date): Promise<Date | undefined> {
+async function cancel(work: WorkContext, command: store.DueCommand, now: Date): Promise<Due[]> {
   const { commandId } = command
-  await takeBack(
-    work,
-    commandId,
-    await store.endInvocations(work.sql, commandId, 'cancelled-undelivered', CANCELLED, now),
-  )
-  const silentSince = after(now, -CANCEL_GRACE_SECONDS)
-  await store.endInvocations(work.sql, commandId, 'cancelled-silent', CANCELLED, now, silentSince)
-  await tellToCancel(work, await store.takeCancellations(work.sql, commandId, now), command.expiresAt)
+  const undelivered = await end(work, command, 'cancelled-undelivered', CANCELLED, now)
+  const silent = await end(work, command, 'cancelled-silent', CANCELLED, now, after(now, -CANCEL_GRACE_SECONDS))
+  const told = await store.takeCancellations(work.sql, commandId, AT_ONCE, now)
+  await tellToCancel(work, told, command.expiresAt)
   const earliest = await store.earliestCancelTaken(work.sql, commandId)
-  return earliest && after(earliest, CANCEL_GRACE_SECONDS)
+  const graceEnds = earliest && after(earliest, CANCEL_GRACE_SECONDS)
+  return [undelivered, silent, told.length === AT_ONCE ? now : undefined, graceEnds]
 }
 
 /** Each cancellation is a job of its own: its id must not be that of the command, under which the agent keeps the command. */
@@ -142,45 +150,38 @@ export async function tellToCancel(
   cancellations: store.Cancellation[],
   expiresAt?: Date,
 ): Promise<void> {
-  for (const { account, region, commandId, nodeId, cancelJob } of cancellations) {
-    await post(ground, {
-      messageType: CONTROL_MESSAGE.agentJob,
-      topic: CANCEL_COMMAND_TOPIC,
-      contentId: uuid(),
-      content: buildCancelCommandPayload({ CancelMessageId: buildJobId(commandId, nodeId) }),
-      messages: [{ messageId: uuid(), account, region, nodeId, jobId: buildJobId(cancelJob, nodeId) }],
-      expiresAt,
-    })
-  }
+  const letters = cancellations.map(({ account, region, commandId, nodeId, cancelJob }) => ({
+    messageType: CONTROL_MESSAGE.agentJob,
+    topic: CANCEL_COMMAND_TOPIC,
+    contentId: uuid(),
+    content: buildCancelCommandPayload({ CancelMessageId: buildJobId(commandId, nodeId) }),
+    messages: [{ messageId: uuid(), account, region, nodeId, jobId: buildJobId(cancelJob, nodeId) }],
+    expiresAt,
+  }))
+  await post(ground, ...letters)
 }
 
 const after = (moment: Date, seconds: number): Date => new Date(moment.getTime() + seconds * 1000)
 
-async function expire(work: WorkContext, command: store.DueCommand, now: Date): Promise<void> {
+/** Once its time to be delivered is over, and once all of its time is. */
+async function expire(work: WorkContext, command: store.DueCommand, now: Date): Promise<Due[]> {
+  if (now < command.expiresAt) return [await end(work, command, 'undelivered', DELIVERY_TIMED_OUT, now)]
   // A node that was told to cancel and has not said how it ended: that it was cancelled is all that is known.
-  if (now >= command.expiresAt) await store.endInvocations(work.sql, command.commandId, 'cancelled', CANCELLED, now)
-  const which = now >= command.expiresAt ? 'open' : now >= command.deliverBy ? 'undelivered' : undefined
-  if (!which) return
-  await takeBack(
-    work,
-    command.commandId,
-    await store.endInvocations(work.sql, command.commandId, which, DELIVERY_TIMED_OUT, now),
-  )
+  const cancelled = await end(work, command, 'cancelled', CANCELLED, now)
+  return [cancelled, cancelled ?? (await end(work, command, 'open', DELIVERY_TIMED_OUT, now))]
 }
 
-async function takeBack(work: WorkContext, commandId: string, nodeIds: string[]): Promise<void> {
-  if (nodeIds.length > 0)
-    await withdraw(
-      work,
-      nodeIds.map((nodeId) => buildJobId(commandId, nodeId)),
-    )
+async function delay(work: WorkContext, { commandId }: store.DueCommand, now: Date): Promise<Due> {
+  const releasedBefore = after(now, -DELAYED_AFTER_SECONDS)
+  const delayed = await store.delayInvocations(work.sql, commandId, releasedBefore, AT_ONCE)
+  return delayed === AT_ONCE ? now : undefined
 }
 
 async function conclude(
   work: WorkContext,
   command: store.DueCommand,
   counts: Counts,
-  moments: (Date | undefined)[],
+  moments: Due[],
   now: Date,
 ): Promise<void> {
   const open = counts.waiting + counts.underWay
@@ -220,7 +221,8 @@ export const giveUp: Reconciler = {
   },
 }
 
-const FORGET_AT_ONCE = 1_000
+/** Each may have gone to ten thousand nodes. */
+const FORGET_AT_ONCE = 10
 
 export const forget: Reconciler = {
   name: 'commands.forget',

@@ -4,7 +4,7 @@
  * other.
  */
 import type { Scope } from '../../platform/arn.ts'
-import type { Sql } from '../../platform/database.ts'
+import type { Fragment, Sql } from '../../platform/database.ts'
 import { type CommandState, isCommandId } from './rules.ts'
 
 export interface OutputOptions {
@@ -119,53 +119,66 @@ export async function countInvocations(sql: Sql, commandId: string): Promise<Sta
 }
 
 /**
- * Takes up to `limit` waiting invocations, in order, and marks them as put into mailboxes. By an array: of a command that has just been written there are no statistics, and a planner that expects a handful of rows
- * joins ten thousand with ten thousand in a loop (half a minute).
+ * The first `limit` open invocations that stand in a certain place. As an array: of a command that has just been
+ * written there are no statistics, and a planner that expects a handful of rows joins ten thousand with ten thousand in
+ * a loop (half a minute).
  */
+const firstOpen = (sql: Sql, commandId: string, place: Fragment, limit: number) => sql`
+  command_id = ${commandId} and node_id = any(array(
+    select node_id from command_invocations
+    where command_id = ${commandId} and completed_at is null and ${place} order by position limit ${limit}
+  ))`
+
+/** Takes up to `limit` waiting invocations, in order, and marks them as put into mailboxes. */
 export async function releaseInvocations(sql: Sql, commandId: string, limit: number, now: Date): Promise<string[]> {
+  const waiting = sql`released_at is null and cancelled_at is null`
   const rows = await sql<{ nodeId: string }[]>`
-    update command_invocations set released_at = ${now}
-    where command_id = ${commandId} and node_id = any(array(
-      select node_id from command_invocations
-      where command_id = ${commandId} and completed_at is null and released_at is null
-      order by position limit ${limit}
-    )) returning node_id as "nodeId"`
+    update command_invocations set released_at = ${now} where ${firstOpen(sql, commandId, waiting, limit)}
+    returning node_id as "nodeId"`
   return rows.map((row) => row.nodeId)
 }
 
 export type Ending = 'waiting' | 'undelivered' | 'cancelled-undelivered' | 'cancelled-silent' | 'cancelled' | 'open'
 
-/** Ends invocations that stand in a certain place; returns those that may still lie in a mailbox. */
+/** Ends up to `limit` invocations that stand in a certain place, and tells which of them may still lie in a mailbox. */
 export async function endInvocations(
   sql: Sql,
   commandId: string,
   which: Ending,
   ending: { status: string; statusDetails: string },
+  limit: number,
   now: Date,
   silentSince: Date = now,
-): Promise<string[]> {
+): Promise<{ nodeId: string; undelivered: boolean }[]> {
   const place = {
-    waiting: sql`released_at is null`,
+    waiting: sql`released_at is null and cancelled_at is null`,
     undelivered: sql`delivered_at is null`,
     'cancelled-undelivered': sql`cancelled_at is not null and delivered_at is null`,
     'cancelled-silent': sql`cancel_taken_at <= ${silentSince}`,
     cancelled: sql`cancelled_at is not null`,
     open: sql`true`,
   }[which]
-  const rows = await sql<{ nodeId: string; undelivered: boolean }[]>`
+  return sql<{ nodeId: string; undelivered: boolean }[]>`
     update command_invocations
     set status = ${ending.status}, status_details = ${ending.statusDetails}, completed_at = ${now}
-    where command_id = ${commandId} and completed_at is null and ${place}
+    where ${firstOpen(sql, commandId, place, limit)}
     returning node_id as "nodeId", released_at is not null and delivered_at is null as undelivered`
-  return rows.filter((row) => row.undelivered).map((row) => row.nodeId)
 }
 
-/** Delivered invocations that are to be cancelled and have not been told: marks them as told, each by a job of its own. */
-export async function takeCancellations(sql: Sql, commandId: string, now: Date): Promise<Cancellation[]> {
+/**
+ * Up to `limit` delivered invocations that are to be cancelled and have not been told: marks them as told, each by a job of
+ * its own.
+ */
+export async function takeCancellations(
+  sql: Sql,
+  commandId: string,
+  limit: number,
+  now: Date,
+): Promise<Cancellation[]> {
+  const untold = sql`cancelled_at is not null and delivered_at is not null and cancel_sent_at is null`
   return sql<Cancellation[]>`
     update command_invocations set cancel_sent_at = ${now}, cancel_job = gen_random_uuid()
-    where command_id = ${commandId} and completed_at is null and cancelled_at is not null
-      and delivered_at is not null and cancel_sent_at is null
+    where ${firstOpen(sql, commandId, untold, limit)}
     returning account, region, command_id as "commandId", node_id as "nodeId", cancel_job as "cancelJob"`
 }
 
@@ -212,11 +225,18 @@ export async function earliestCancelTaken(sql: Sql, commandId: string): Promise<
   return row?.at ?? undefined
 }
 
-/** What lies in a mailbox since `releasedBefore` and has not reached its node is Delayed. */
-export async function delayInvocations(sql: Sql, commandId: string, releasedBefore: Date): Promise<void> {
-  await sql`
+/** What lies in a mailbox since `releasedBefore` and has not reached its node is Delayed; tells of how many, `limit` at most. */
+export async function delayInvocations(
+  sql: Sql,
+  commandId: string,
+  releasedBefore: Date,
+  limit: number,
+): Promise<number> {
+  const silent = sql`status = 'Pending' and released_at <= ${releasedBefore}`
+  const { count } = await sql`
     update command_invocations set status = 'Delayed', status_details = 'Delayed'
-    where command_id = ${commandId} and completed_at is null and status = 'Pending' and released_at <= ${releasedBefore}`
+    where ${firstOpen(sql, commandId, silent, limit)}`
+  return count
 }
 
 /** Nodes with open invocations, in order, from behind `after`. */

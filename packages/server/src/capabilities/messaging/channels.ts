@@ -34,8 +34,10 @@ const RESEND_MS = 10_000
 /** Agents ping every 54 seconds: a channel that has been silent for this long is dead. */
 const SILENT_MS = 150_000
 const SWEEP_MS = 5_000
-/** Nodes whose mailboxes one statement reads. */
+/** Nodes whose channels one statement records. */
 const NODES_AT_ONCE = 1_000
+/** Nodes that one statement reads mailboxes of; what it finds is sent in one go, which nobody else is served meanwhile. */
+const DELIVER_AT_ONCE = 100
 /** WebSocket close codes: the node has another channel; the channel was refused. */
 const CLOSE_NORMAL = 1_000
 const CLOSE_POLICY = 1_008
@@ -93,7 +95,7 @@ export function holdChannels(host: Host): Channels {
       host.processId,
     )
   })
-  const toDeliver: Batch<Channel> = batch(NODES_AT_ONCE, deliver)
+  const toDeliver: Batch<Channel> = batch(DELIVER_AT_ONCE, deliver)
 
   async function deliver(channels: Channel[]): Promise<void> {
     const byKey = new Map(channels.map((channel) => [channel.key, channel]))

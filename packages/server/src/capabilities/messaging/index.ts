@@ -116,22 +116,12 @@ export async function closeChannelsOf(ground: Ground, account: string): Promise<
   ground.wake(CHANNEL_WAKE, account)
 }
 
-export interface Letter {
-  messageType: string
-  topic: string
-  /** Text that all of the messages share, stored once under this id. */
-  contentId: string
-  content: string
-  messages: store.NewMessage[]
-  /** Nobody wants to say it after this moment; absent: until it is acknowledged or withdrawn. */
-  expiresAt?: Date
-}
-
-/** Puts a message into each node's mailbox (one statement) and wakes whoever holds the nodes. */
-export async function post(ground: Ground, letter: Letter): Promise<void> {
-  if (letter.messages.length === 0) return
-  await store.insertMessages(ground.sql, letter, letter.messages, ground.now())
-  for (const { account, region, nodeId } of letter.messages) ground.wake(MAILBOX_WAKE, `${account}/${region}/${nodeId}`)
+/** Puts a message into each node's mailbox (one statement for all letters) and wakes whoever holds the nodes. */
+export async function post(ground: Ground, ...letters: store.Letter[]): Promise<void> {
+  const messages = letters.flatMap((letter) => letter.messages)
+  if (messages.length === 0) return
+  await store.insertMessages(ground.sql, letters, ground.now())
+  for (const { account, region, nodeId } of messages) ground.wake(MAILBOX_WAKE, `${account}/${region}/${nodeId}`)
 }
 
 /** Takes messages out of the mailboxes of their nodes, which have them. An id in another node's mailbox takes nothing. */

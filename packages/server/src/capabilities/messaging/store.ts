@@ -27,28 +27,42 @@ export interface NewMessage extends NodeKey {
   jobId: string
 }
 
-/** One statement: the shared content and a message for each node. */
-export async function insertMessages(
-  sql: Sql,
-  shared: { contentId: string; content: string; messageType: string; topic: string; expiresAt?: Date },
-  messages: NewMessage[],
-  now: Date,
-): Promise<void> {
+export interface Letter {
+  messageType: string
+  topic: string
+  /** Text that all of the messages share, stored once under this id. */
+  contentId: string
+  content: string
+  messages: NewMessage[]
+  /** Nobody wants to say it after this moment; absent: until it is acknowledged or withdrawn. */
+  expiresAt?: Date
+}
+
+/** One statement: the contents and a message for each node of each. */
+export async function insertMessages(sql: Sql, letters: Letter[], now: Date): Promise<void> {
+  const messages = letters.flatMap(({ contentId, messages }) => messages.map((m) => ({ contentId, ...m })))
   await sql`
-    with shared as (
+    with letters as (
+      select * from unnest(
+        ${letters.map((l) => l.contentId)}::uuid[], ${letters.map((l) => l.content)}::text[],
+        ${letters.map((l) => l.messageType)}::text[], ${letters.map((l) => l.topic)}::text[],
+        ${letters.map((l) => l.expiresAt?.toISOString() ?? null)}::text[]
+      ) as l (content_id, content, message_type, topic, expires_at)
+    ), contents as (
       insert into message_contents (content_id, content, created_at)
-      values (${shared.contentId}, ${shared.content}, ${now})
+      select content_id, content, ${now} from letters
       on conflict do nothing
     )
     insert into mailbox
       (message_id, account, region, node_id, message_type, job_id, topic, content_id, created_at, expires_at)
-    select m.message_id, m.account, m.region, m.node_id, ${shared.messageType}, m.job_id, ${shared.topic},
-      ${shared.contentId}, ${now}, ${shared.expiresAt ?? null}
+    select m.message_id, m.account, m.region, m.node_id, l.message_type, m.job_id, l.topic, l.content_id, ${now},
+      l.expires_at::timestamptz
     from unnest(
-      ${messages.map((m) => m.messageId)}::uuid[], ${messages.map((m) => m.account)}::text[],
-      ${messages.map((m) => m.region)}::text[], ${messages.map((m) => m.nodeId)}::text[],
-      ${messages.map((m) => m.jobId)}::text[]
-    ) as m (message_id, account, region, node_id, job_id)`
+      ${messages.map((m) => m.contentId)}::uuid[], ${messages.map((m) => m.messageId)}::uuid[],
+      ${messages.map((m) => m.account)}::text[], ${messages.map((m) => m.region)}::text[],
+      ${messages.map((m) => m.nodeId)}::text[], ${messages.map((m) => m.jobId)}::text[]
+    ) as m (content_id, message_id, account, region, node_id, job_id)
+    join letters l on l.content_id = m.content_id`
 }
 
 /** Messages that wait for these nodes, oldest first. */
