@@ -199,25 +199,18 @@ async function conclude(
   })
 }
 
-const NODES_AT_ONCE = 1_000
-
 /** Ends what was sent to nodes that are registered no longer: nothing will ever be heard of it. */
 export const giveUp: Reconciler = {
   name: 'commands.give-up',
   wakes: [NODE_GONE_WAKE],
   everySeconds: 300,
   async run(work) {
-    let last = { account: '', region: '', nodeId: '' }
-    for (;;) {
-      const open = await store.listOpenNodes(work.sql, last, NODES_AT_ONCE)
-      for (const node of await missingNodes(work, open))
-        await work.transaction(async (transaction) => {
-          await store.endOfNode(transaction.sql, node, work.now())
-          transaction.wake(COMMANDS_WAKE)
-        })
-      if (open.length < NODES_AT_ONCE || work.signal.aborted) return undefined
-      last = open.at(-1)!
-    }
+    for await (const node of missingNodes(work, (...page) => store.listOpenNodes(work.sql, ...page)))
+      await work.transaction(async (transaction) => {
+        await store.endOfNode(transaction.sql, node, work.now())
+        transaction.wake(COMMANDS_WAKE)
+      })
+    return undefined
   },
 }
 

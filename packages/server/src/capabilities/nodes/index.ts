@@ -3,9 +3,9 @@
  * commands into nodes.
  */
 
-import { arn, nodeArn, type Scope } from '../../platform/arn.ts'
+import { arn, nodeArn } from '../../platform/arn.ts'
 import type { Access, Capability, Reconciler } from '../../platform/capability.ts'
-import type { Context, Ground } from '../../platform/context.ts'
+import type { Context, WorkContext } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { changeNodeRole, revokeNode } from '../identity/index.ts'
 import { forgetNode } from '../messaging/index.ts'
@@ -158,16 +158,23 @@ export const nodes: Capability = {
 /** Topic: a node was deregistered. */
 export const NODE_GONE_WAKE = 'node-gone'
 
-/** Of these nodes, those that are registered no longer. */
-export async function missingNodes<Node extends Scope & { nodeId: string }>(
-  ground: Ground,
-  nodes: Node[],
-): Promise<Node[]> {
-  if (nodes.length === 0) return []
-  const there = new Set((await store.listExisting(ground.sql, nodes)).map(keyOf))
-  return nodes.filter((node) => !there.has(keyOf(node)))
+const NODES_AT_ONCE = 1_000
+
+/** Of all nodes that `list` names, in order from behind `after`, those that are registered no longer. */
+export async function* missingNodes(
+  work: WorkContext,
+  list: (after: store.NodeKey, limit: number) => Promise<store.NodeKey[]>,
+): AsyncGenerator<store.NodeKey, void> {
+  let last = { account: '', region: '', nodeId: '' }
+  while (!work.signal.aborted) {
+    const nodes = await list(last, NODES_AT_ONCE)
+    const there = new Set((await store.listExisting(work.sql, nodes)).map(keyOf))
+    yield* nodes.filter((node) => !there.has(keyOf(node)))
+    if (nodes.length < NODES_AT_ONCE) return
+    last = nodes.at(-1)!
+  }
 }
-const keyOf = ({ account, region, nodeId }: Scope & { nodeId: string }) => `${account}/${region}/${nodeId}`
+const keyOf = ({ account, region, nodeId }: store.NodeKey) => `${account}/${region}/${nodeId}`
 
 export interface TargetNode {
   nodeId: string

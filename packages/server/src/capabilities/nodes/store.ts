@@ -240,12 +240,13 @@ export async function listNodes(
     order by node_id limit ${limit}`
 }
 
+export interface NodeKey extends Scope {
+  nodeId: string
+}
+
 /** Of these nodes of any account, those that are registered. */
-export async function listExisting(
-  sql: Sql,
-  nodes: (Scope & { nodeId: string })[],
-): Promise<(Scope & { nodeId: string })[]> {
-  return sql<(Scope & { nodeId: string })[]>`
+export async function listExisting(sql: Sql, nodes: NodeKey[]): Promise<NodeKey[]> {
+  return sql<NodeKey[]>`
     select n.account, n.region, n.node_id as "nodeId"
     from unnest(
       ${nodes.map((n) => n.account)}::text[], ${nodes.map((n) => n.region)}::text[], ${nodes.map((n) => n.nodeId)}::text[]

@@ -50,23 +50,16 @@ async function endDisabled(work: WorkContext): Promise<void> {
   }
 }
 
-const NODES_AT_ONCE = 1_000
-
 /** A machine that was deregistered is not ours any more: nobody keeps a shell there. */
 export const endOfGoneNodes: Reconciler = {
   name: 'sessions.end-of-gone-nodes',
   wakes: [NODE_GONE_WAKE],
   everySeconds: 300,
   async run(work) {
-    let last = { account: '', region: '', nodeId: '' }
-    for (;;) {
-      const nodes = await store.listOpenNodes(work.sql, last, NODES_AT_ONCE)
-      for (const node of await missingNodes(work, nodes))
-        for (const sessionId of await store.readOpenOn(work.sql, node))
-          await endSession(work, sessionId, { status: 'Terminated', details: END_WORDS.nodeGone })
-      if (nodes.length < NODES_AT_ONCE || work.signal.aborted) return undefined
-      last = nodes.at(-1)!
-    }
+    for await (const node of missingNodes(work, (...page) => store.listOpenNodes(work.sql, ...page)))
+      for (const sessionId of await store.readOpenOn(work.sql, node))
+        await endSession(work, sessionId, { status: 'Terminated', details: END_WORDS.nodeGone })
+    return undefined
   },
 }
 
