@@ -20,7 +20,8 @@ const source = (account: TestAccount, commandId: string, nodeId: string) => ({
 /** What came of one stream, and everything that was said. */
 async function read(account: TestAccount, commandId: string, nodeId: string, offset = 0) {
   const all: ServerEvent[] = []
-  for await (const event of events(source(account, commandId, nodeId), offset)) all.push(event)
+  const from = { ...source(account, commandId, nodeId), endpoint: account.config.endpoint }
+  for await (const event of events(from, offset)) all.push(event)
   const output = all
     .filter(({ event }) => event === 'output')
     .map(({ data }) => JSON.parse(data) as { Step: string; Stream: string; Start: number; Data: string })
@@ -102,6 +103,19 @@ describe('the whole output of a command', () => {
     await node.reply(job.JobId, 'Success', { 'aws:runShellScript': { stdout: 'abcdef' } })
     expect((await read(account, commandId, node.nodeId)).stdout).toBe('abcdef')
     expect((await read(account, commandId, node.nodeId, 4)).stdout).toBe('ef')
+  })
+
+  it('ends in one line that says so where it is too long to be kept, and the command goes on', async () => {
+    await using small = await startTestbed({ options: { settings: { maxOutputBytes: 1_000 } } })
+    const account = await small.account()
+    const { nodeId } = await small.node(account)
+    const ssm = new SsmClient(account.config)
+    const commandId = await send(ssm, nodeId, ['head -c 200000 /dev/zero | tr "\\0" x; echo late >&2; exit 3'])
+    const { stdout, stderr, last } = await read(account, commandId, nodeId)
+    expect(stdout + stderr).toBe(`${'x'.repeat(1_000)}\n--output truncated: more than 1000 bytes--\n`)
+    expect(last).toMatchObject({ event: 'end', data: '{"Status":"Failed","StatusDetails":"Failed"}' })
+    const shown = await ssm.getCommandInvocation({ CommandId: commandId, InstanceId: nodeId })
+    expect(shown).toMatchObject({ ResponseCode: 3, StandardErrorContent: expect.stringContaining('late') })
   })
 
   it('is what the agent reports where it sends no output', async () => {

@@ -86,6 +86,7 @@ export interface Config {
   maxStandardParameters: number
   maxAdvancedParameters: number
   commandRetentionDays: number
+  maxOutputBytes: number
   maxActivationDays: number
   connectionLostMinutes: number
   keyRotationDays: number
@@ -156,6 +157,7 @@ export function readConfig(args: string[], environment: NodeJS.ProcessEnv = proc
     maxStandardParameters: read('maxStandardParameters', count) ?? 10_000,
     maxAdvancedParameters: read('maxAdvancedParameters', count) ?? 100_000,
     commandRetentionDays: read('commandRetentionDays', count) ?? 30,
+    maxOutputBytes: read('maxOutputBytes', (value) => number(value, 1, Number.MAX_SAFE_INTEGER)) ?? 10 * 1024 ** 3,
     maxActivationDays: read('maxActivationDays', (value) => number(value, 0, 36_500)) ?? 30,
     connectionLostMinutes: read('connectionLostMinutes', count) ?? 15,
     keyRotationDays: read('keyRotationDays', (value) => number(value, 0, 36_500)) ?? 0,

@@ -53,6 +53,7 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
         maxStandardParameters: config.maxStandardParameters,
         maxAdvancedParameters: config.maxAdvancedParameters,
         commandRetentionDays: config.commandRetentionDays,
+        maxOutputBytes: config.maxOutputBytes,
         maxActivationDays: config.maxActivationDays,
         connectionLostMinutes: config.connectionLostMinutes,
         keyRotationDays: config.keyRotationDays,

@@ -289,6 +289,14 @@ export const SETTINGS = {
     fallback: '30',
     commands: SERVER,
   },
+  maxOutputBytes: {
+    flag: 'max-output-bytes',
+    variable: 'MUSTERBOOK_MAX_OUTPUT_BYTES',
+    value: 'bytes',
+    help: 'output that is kept of one command on one node; the rest is dropped, and a last line says so',
+    fallback: '10737418240',
+    commands: SERVER,
+  },
   maxActivationDays: {
     flag: 'max-activation-days',
     variable: 'MUSTERBOOK_MAX_ACTIVATION_DAYS',

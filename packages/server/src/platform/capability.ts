@@ -212,6 +212,8 @@ export interface Choices {
   maxAdvancedParameters: number
   /** Days for which ended commands are kept (AWS: 30). */
   commandRetentionDays: number
+  /** Bytes of output that are kept of one invocation: a runaway must not fill the disk. */
+  maxOutputBytes: number
   /** Days that an activation may live at most (AWS: 30); 0: as long as its creator says. */
   maxActivationDays: number
   /** Minutes without a sign of life after which a node without a channel is shown as ConnectionLost. */
@@ -248,6 +250,7 @@ export const DEFAULT_CHOICES: Choices = {
   maxStandardParameters: 10_000,
   maxAdvancedParameters: 100_000,
   commandRetentionDays: 30,
+  maxOutputBytes: 10 * 1024 ** 3, // no figure of AWS's: its agents' files may grow to any size
   maxActivationDays: 30,
   connectionLostMinutes: 15,
   keyRotationDays: 0, // amazon-ssm-agent's own KeyAutoRotateDays

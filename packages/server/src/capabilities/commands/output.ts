@@ -37,8 +37,6 @@ const MAX_STREAM_MS = 60_000
 const CHUNKS_AT_ONCE = 16
 /** A step that has ended without any output here is shown with what was reported of it, after this long. */
 const REPORTED_AFTER_MS = 3_000
-/** What an agent says again and again for one invocation at most, in bytes (10 GB): a runaway must not fill the disk. */
-const MAX_OUTPUT_BYTES = 10 * 1024 ** 3
 
 export function takeOutput(host: Host): Record<string, NodeMessageHandler> {
   return {
@@ -51,7 +49,7 @@ export function takeOutput(host: Host): Record<string, NodeMessageHandler> {
       const key = { ...message.scope, commandId, nodeId: message.nodeId }
       const next = await host.transaction(async (work) => {
         const chunk = { step, stream, start, bytes }
-        const held = await store.appendOutput(work.sql, key, chunk, MAX_OUTPUT_BYTES, work.now())
+        const held = await store.appendOutput(work.sql, key, chunk, work.choices.maxOutputBytes, work.now())
         work.wake(OUTPUT_WAKE, `${commandId}/${message.nodeId}`)
         return held
       })

@@ -564,10 +564,13 @@ export interface OutputChunk {
   bytes: Buffer
 }
 
+/** The line in which output ends that was too long to be kept. */
+const cutMark = (maxBytes: number): Buffer => Buffer.from(`\n--output truncated: more than ${maxBytes} bytes--\n`)
+
 /**
- * Adds what is new of a chunk and returns how many bytes of its stream are held; undefined when there is no such
- * invocation. Its row is locked, so that chunks of one invocation come one after the other; nobody who holds it waits for
- * the command's row.
+ * Adds what is new of a chunk and returns how many bytes of its stream are held, or dropped for good: what is beyond
+ * `maxBytes` of the invocation is, behind a mark. undefined when there is no such invocation. Its row is locked, so that
+ * chunks of one invocation come one after the other; nobody who holds it waits for the command's row.
  */
 export async function appendOutput(
   sql: Sql,
@@ -591,9 +594,12 @@ export async function appendOutput(
         where command_id = ${key.commandId} and node_id = ${key.nodeId} order by position desc limit 1), 0) as position`
   const { next, position } = held!
   const end = chunk.start + chunk.bytes.length
+  // The mark lies beyond the limit, so that it is written once; and it makes its stream longer here than it is at the node.
+  if (position > maxBytes) return end
   if (chunk.start > next || end <= next) return next
-  if (position >= maxBytes) return end
-  const bytes = chunk.bytes.subarray(next - chunk.start)
+  const fresh = chunk.bytes.subarray(next - chunk.start)
+  const fits = maxBytes - position
+  const bytes = fresh.length > fits ? Buffer.concat([fresh.subarray(0, fits), cutMark(maxBytes)]) : fresh
   await sql`
     insert into command_output (command_id, node_id, position, step, stream, start, bytes, received_at)
     values (${key.commandId}, ${key.nodeId}, ${position}, ${chunk.step}, ${chunk.stream}, ${next}, ${bytes}, ${now})`
