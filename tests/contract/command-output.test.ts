@@ -4,6 +4,7 @@ import { eventually, REGION, startTestbed, type TestAccount } from '@musterbook/
 import { buildOutputChunk, OUTPUT_MESSAGE } from '@musterbook/wire'
 import { afterAll, describe, expect, it } from 'vitest'
 import { events, type ServerEvent } from '../../packages/cli/src/events.ts'
+import { send as sendRaw, signed } from './signed-request.ts'
 import { clientOf, simulatedNode } from './simulated-node.ts'
 
 const testbed = await startTestbed()
@@ -103,6 +104,43 @@ describe('the whole output of a command', () => {
     await node.reply(job.JobId, 'Success', { 'aws:runShellScript': { stdout: 'abcdef' } })
     expect((await read(account, commandId, node.nodeId)).stdout).toBe('abcdef')
     expect((await read(account, commandId, node.nodeId, 4)).stdout).toBe('ef')
+  })
+
+  it('goes on behind the last event that a reader names, wherever that reader began', async () => {
+    const account = await testbed.account()
+    const node = await simulatedNode(testbed, account)
+    await node.connect()
+    const commandId = await send(clientOf(testbed, account), node.nodeId, ['true'])
+    const job = await node.nextJob()
+    await node.reply(job.JobId, 'Success', { 'aws:runShellScript': { stdout: 'before and after' } })
+    testbed.clock.advance(5_000)
+    const { credentials, path } = source(account, commandId, node.nodeId)
+    const ask = (query: string, lastEventId: string) => {
+      const at = testbed.clock.now()
+      const headers: [string, string][] = [['last-event-id', lastEventId]]
+      const host = new URL(testbed.endpoint).host
+      const signing = {
+        credentials,
+        host,
+        method: 'GET',
+        path,
+        query,
+        headers,
+        at,
+        body: '',
+        unsigned: ['last-event-id'],
+      }
+      return sendRaw(testbed.endpoint, signed(signing))
+    }
+    for (const query of ['', 'offset=2']) {
+      const { status, text } = await ask(query, 'before'.length.toString())
+      expect(status).toBe(200)
+      const [data = '{}', ...more] = [...text.matchAll(/event: output\ndata: (.*)/g)].map(([, each]) => each)
+      const { Start, Data } = JSON.parse(data) as { Start: number; Data: string }
+      expect([Start, Buffer.from(Data, 'base64').toString(), more]).toEqual([6, ' and after', []])
+      expect(text).toMatch(/\nid: 16\n/)
+    }
+    expect((await ask('', 'the sixth')).text).toContain('ValidationException')
   })
 
   it('ends in one line that says so where it is too long to be kept, and the command goes on', async () => {

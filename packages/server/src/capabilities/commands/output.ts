@@ -7,7 +7,8 @@
  *   event: output   data: {"Step", "Stream", "Start", "Data"}             Data in base 64; id: the offset to go on from
  *   event: end      data: {"Status", "StatusDetails"}                     nothing follows
  *
- * A stream that closes without `end` goes on at the last id: what a caller may see is asked again with each signature.
+ * A stream that closes without `end` goes on at the last id, given as `offset` or as Last-Event-ID: what a caller may see
+ * is asked again with each signature.
  */
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
@@ -89,7 +90,8 @@ export const outputRoute = (host: Host): Route => ({
 })
 
 function offsetOf(url: string, lastEventId: string | string[] | undefined): number {
-  const text = new URLSearchParams(url.split('?')[1] ?? '').get('offset') ?? lastEventId ?? '0'
+  // Who goes on with a stream asks for the same address as before, with the offset that it began at.
+  const text = lastEventId || new URLSearchParams(url.split('?')[1] ?? '').get('offset') || '0'
   const offset = Number(text)
   if (!Number.isSafeInteger(offset) || offset < 0) throw validation('The offset must be a number of bytes.')
   return offset
