@@ -159,7 +159,7 @@ describe('nodes', () => {
       )
     const all = [web.nodeId, db.nodeId, windows.nodeId].sort()
     expect(await found('InstanceIds', web.nodeId)).toEqual([web.nodeId])
-    expect(await found('InstanceIds', 'mi-0123456789abcdef0')).toEqual([])
+    expect(await found('SourceIds', 'mi-0123456789abcdef0')).toEqual([])
     expect(await found('PlatformTypes', 'Windows')).toEqual([windows.nodeId])
     expect(await found('AgentVersion', '3.3.0.0')).toEqual(all)
     expect(await found('IamRole', 'node')).toEqual(all)
@@ -175,6 +175,7 @@ describe('nodes', () => {
     expect(await refused('Colour', 'red')).toBe('InvalidFilterKey')
     expect(await refused('PingStatus', 'Away')).toBe('InvalidInstanceInformationFilterValue')
     expect(await refused('InstanceIds', 'nonsense')).toBe('InvalidInstanceId')
+    expect(await refused('InstanceIds', 'mi-0123456789abcdef0')).toBe('InvalidInstanceId')
     const legacy = { InstanceInformationFilterList: [{ key: 'PlatformTypes' as const, valueSet: ['Linux'] }] }
     expect((await ssm.describeInstanceInformation(legacy)).InstanceInformationList).toHaveLength(2)
   })

@@ -231,7 +231,7 @@ async function nodeNames(ask: Ask, invocations: Invocation[]): Promise<Map<strin
         ask,
         'DescribeInstanceInformation',
         'InstanceInformationList',
-        { Filters: [{ Key: 'InstanceIds', Values }] },
+        { Filters: [{ Key: 'SourceIds', Values }] }, // unlike InstanceIds no error for a node that is gone
       )
       for (const { InstanceId, Name } of rows) owners.set(InstanceId, Name)
     }

@@ -136,7 +136,7 @@ async function isKnown(config: Config, serving: Serving, nodeId: string): Promis
   const { InstanceInformationList } = await call<{ InstanceInformationList?: unknown[] }>(
     planeOf(config, serving),
     'DescribeInstanceInformation',
-    { Filters: [{ Key: 'InstanceIds', Values: [nodeId] }] },
+    { Filters: [{ Key: 'SourceIds', Values: [nodeId] }] }, // unlike InstanceIds no error for one that is not there
   )
   return (InstanceInformationList?.length ?? 0) > 0
 }

@@ -4,7 +4,6 @@ import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { connectedNodes } from '../messaging/index.ts'
 import { describeInformation } from './describe.ts'
-import { isNodeId } from './rules.ts'
 import { pageOfNodes } from './scan.ts'
 import * as store from './store.ts'
 import { tagFilter, taggedNodes } from './tagged.ts'
@@ -96,9 +95,10 @@ async function addFilter(context: Context, filters: Filters, key: string, values
   }
   if (name === 'PingStatus') filters.pingStatuses = values
   else if (name === 'InstanceIds') {
-    // An id that no node has yields nothing, as scripts that wait for a node expect; what is no id at all is refused.
-    const wrong = values.find((value) => !isNodeId(value))
-    if (wrong !== undefined) throw new AwsError('InvalidInstanceId', `The instance ID ${wrong} is not valid.`)
+    const known = new Set((await store.readPlatforms(context.sql, context, values)).map(({ nodeId }) => nodeId))
+    const wrong = values.find((value) => !known.has(value))
+    if (wrong !== undefined)
+      throw new AwsError('InvalidInstanceId', `The instance ID ${wrong} is not valid: no managed node has it.`)
     filters.stored.push({ nodeIds: values })
   } else if (name === 'SourceIds') filters.stored.push({ nodeIds: values })
   else if (name === 'AgentVersion') filters.stored.push({ agentVersions: values })
