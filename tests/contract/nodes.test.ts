@@ -1,12 +1,14 @@
 import {
   CreateActivationCommand,
   DescribeActivationsCommand,
+  DescribeInstanceInformationCommand,
   GetConnectionStatusCommand,
   ListCommandInvocationsCommand,
   SendCommandCommand,
 } from '@aws-sdk/client-ssm'
 import { eventually, startTestbed } from '@musterbook/testbed'
 import { describe, expect, it } from 'vitest'
+import { information, simulatedNode } from './simulated-node.ts'
 
 describe('a node', () => {
   it('is enrolled with an activation, shown Online, and runs a shell command for real', async () => {
@@ -30,6 +32,19 @@ describe('a node', () => {
     expect(invocation.CommandPlugins?.[0]).toMatchObject({ Status: 'Failed', ResponseCode: 3 })
     expect(invocation.CommandPlugins?.[0]?.Output).toContain('hello')
     expect(invocation.CommandPlugins?.[0]?.Output).toContain('world')
+  })
+
+  it('tells whether its agent is the one that is served here, and says nothing of what Amazon publishes', async () => {
+    await using testbed = await startTestbed({ options: { settings: { agentVersion: '0.2.0.0' } } })
+    const account = await testbed.account()
+    const latest: Record<string, boolean | undefined> = {}
+    for (const AgentVersion of ['0.2.0.0', '0.1.9.0', '3.3.0.0']) {
+      const { nodeId, call } = await simulatedNode(testbed, account)
+      await call('AmazonSSM.UpdateInstanceInformation', { ...information(nodeId, 'Linux'), AgentVersion })
+    }
+    const { InstanceInformationList = [] } = await account.ssm.send(new DescribeInstanceInformationCommand({}))
+    for (const { AgentVersion = '', IsLatestVersion } of InstanceInformationList) latest[AgentVersion] = IsLatestVersion
+    expect(latest).toEqual({ '0.2.0.0': true, '0.1.9.0': false, '3.3.0.0': undefined })
   })
 
   it('is connected although the server it is connected to is late with its heartbeat', async () => {

@@ -1,5 +1,6 @@
 /** A server process with what it stands on: the data folder, PostgreSQL, certificates. `serve` and `up` call it. */
 import { readFile } from 'node:fs/promises'
+import { AGENT_VERSION } from '@musterbook/agent/platform'
 import {
   createLog,
   type EmbeddedPostgres,
@@ -66,6 +67,7 @@ export async function serve(config: Config, signal: AbortSignal): Promise<Servin
         oidcKeysFile: config.oidcKeysFile,
         oidcNetworks: config.oidcNetworks,
         agentFile: AGENT,
+        agentVersion: AGENT_VERSION,
       },
       log,
     })

@@ -238,6 +238,8 @@ export interface Choices {
   oidcNetworks: 'public' | 'private' | 'loopback'
   /** Our agent as one file, which machines fetch when they are enrolled; none is served where it is undefined. */
   agentFile: string | undefined
+  /** The version of that agent; undefined: whether a node has the latest one is not told. */
+  agentVersion: string | undefined
 }
 
 /** A folder with a folder for each bucket, or an S3-compatible store: its origin, and a key that may write there. */
@@ -263,6 +265,7 @@ export const DEFAULT_CHOICES: Choices = {
   oidcKeysFile: undefined,
   oidcNetworks: 'public',
   agentFile: undefined,
+  agentVersion: undefined,
 }
 
 /** The part of a capability that lives with one server process. */

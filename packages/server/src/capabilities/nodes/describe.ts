@@ -20,6 +20,7 @@ export const describeInformation = (node: KnownNode): InstanceInformation => ({
   PingStatus: node.pingStatus,
   LastPingDateTime: node.lastPingAt ?? undefined,
   AgentVersion: node.agentVersion ?? undefined,
+  IsLatestVersion: node.isLatestVersion,
   PlatformType: (node.platformType as InstanceInformation['PlatformType']) ?? undefined,
   PlatformName: node.platformName ?? undefined,
   PlatformVersion: node.platformVersion ?? undefined,

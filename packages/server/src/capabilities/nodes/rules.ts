@@ -57,6 +57,13 @@ export function parsePublicKey(text: string): Buffer {
 export const isKeyDue = (keyDate: Date, now: Date, rotationDays: number): boolean =>
   rotationDays > 0 && now.getTime() - keyDate.getTime() >= rotationDays * 86_400_000
 
+/**
+ * Whether a node runs the agent that is served here. Nobody here knows which version of Amazon's agent is the latest; those
+ * begin at 1, ours at 0.
+ */
+export const isLatestVersion = (version: string | null, served: string | undefined): boolean | undefined =>
+  version === null || served === undefined || !version.startsWith('0.') ? undefined : version === served
+
 export type PingStatus = 'Online' | 'ConnectionLost'
 
 /** Online: a control channel is open, or the node has pinged within `lostMinutes` (agents ping every 5). */

@@ -2,7 +2,7 @@
 import type { Context } from '../../platform/context.ts'
 import { decodeToken, encodeToken } from '../../platform/paging.ts'
 import { connectedNodes } from '../messaging/index.ts'
-import { type PingStatus, pingStatus } from './rules.ts'
+import { isLatestVersion, type PingStatus, pingStatus } from './rules.ts'
 import * as store from './store.ts'
 
 /** Rows read at a time while what is computed thins them out. */
@@ -10,6 +10,7 @@ const READ_ROWS = 200
 
 export interface KnownNode extends store.NodeRow {
   pingStatus: PingStatus
+  isLatestVersion: boolean | undefined
 }
 
 export async function* allNodes(
@@ -22,7 +23,7 @@ export async function* allNodes(
     const rows = await store.listNodes(context.sql, context, stored, after, READ_ROWS)
     const ids = rows.map((row) => row.nodeId)
     const connected = await connectedNodes(context, ids)
-    const { connectionLostMinutes } = context.choices
+    const { connectionLostMinutes, agentVersion } = context.choices
     for (const row of rows) {
       const status = pingStatus(
         row.lastPingAt ?? undefined,
@@ -30,7 +31,7 @@ export async function* allNodes(
         context.now(),
         connectionLostMinutes,
       )
-      yield { ...row, pingStatus: status }
+      yield { ...row, pingStatus: status, isLatestVersion: isLatestVersion(row.agentVersion, agentVersion) }
     }
     if (rows.length < READ_ROWS) return
     after = rows.at(-1)!.nodeId
