@@ -42,7 +42,11 @@ describe('an activation', () => {
     await given({ ExpirationDate: inDays(29.9) })
     const { ssm } = await given()
     const late = { IamRole: 'node', ExpirationDate: inDays(31) }
-    expect((await refusal(ssm.createActivation(late))).name).toBe('ValidationException')
+    const refused = await refusal(ssm.createActivation(late))
+    expect([refused.name, refused.message]).toEqual([
+      'ValidationException',
+      expect.stringContaining('--max-activation-days'),
+    ])
     const past = { IamRole: 'node', ExpirationDate: inDays(-1) }
     expect((await refusal(ssm.createActivation(past))).name).toBe('ValidationException')
     await using free = await startTestbed({ options: { settings: { maxActivationDays: 0 } } })

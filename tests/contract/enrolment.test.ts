@@ -8,6 +8,7 @@ import { SSM } from '@aws-sdk/client-ssm'
 import { AGENT, eventually, startTestbed } from '@musterbook/testbed'
 import { afterAll, describe, expect, it } from 'vitest'
 import { route } from '../../packages/cli/src/client.ts'
+import { clientOf } from './simulated-node.ts'
 
 const testbed = await startTestbed({ options: { settings: { agentFile: AGENT } } })
 afterAll(() => testbed[Symbol.asyncDispose]())
@@ -45,6 +46,22 @@ const endOf = (pid: number): AsyncDisposable => ({ [Symbol.asyncDispose]: async 
 const undone = (home: string) => run('sh', [join(home, 'agent', 'undo.sh')], { env: { PATH: process.env.PATH } })
 
 describe('an enrolment', () => {
+  it('has no end where it asks for none and the installation allows it', async () => {
+    const wish = { Kind: 'own', Certificates: await readFile(testbed.caFile, 'utf8'), Hours: null }
+    const limited = (await testbed.account()).config
+    await expect(post(limited, '/v1/enrolments', wish)).rejects.toThrow('--max-activation-days')
+    await using free = await startTestbed({ options: { settings: { maxActivationDays: 0 } } })
+    const { config } = await free.account()
+    const { Token } = await post<{ Token: string }>(config, '/v1/enrolments', wish)
+    free.clock.advance(40 * 365 * 86_400_000)
+    const script = await fetch(`${free.endpoint}/enroll/${Token}`)
+    expect(script.status).toBe(200)
+    const ssm = clientOf(free, { ...(await free.account()), config })
+    expect((await ssm.describeActivations({})).ActivationList).toMatchObject([
+      { ExpirationDate: new Date('9999-12-31T23:59:59Z'), Expired: false },
+    ])
+  })
+
   it('makes the machine a node, changes nothing the second time, and undoes itself', async () => {
     const { account, ssm, url } = await enrolment({ Tags: { Env: 'prod' } })
     const home = await mkdtemp(join(tmpdir(), 'musterbook-enrolled-'))

@@ -12,7 +12,8 @@ export async function enroll(config: Config): Promise<string> {
   const { endpoint, credentials } = await readEnvironment(config.data)
   const Certificates = await readPem(config.ca ?? join(config.data, 'ca.pem'), '--ca (MUSTERBOOK_CA)')
   const { official, tags: Tags, ttlHours: Hours, count: Count } = config.enrolment
-  const input = { Kind: official ? 'official' : 'own', Certificates, Tags, Hours, Count }
+  const endless = Hours === Number.POSITIVE_INFINITY
+  const input = { Kind: official ? 'official' : 'own', Certificates, Tags, Hours: endless ? null : Hours, Count }
   const { Token } = await route<{ Token: string }>(
     { endpoint, region: config.region, credentials },
     'ssm',
@@ -21,7 +22,7 @@ export async function enroll(config: Config): Promise<string> {
     input,
   )
   process.stderr.write(
-    `Good for ${Count === 1 ? 'one machine' : `${Count} machines`} within ${inWords(Hours)}; the undo.sh that it leaves there undoes it\n`,
+    `Good for ${Count === 1 ? 'one machine' : `${Count} machines`} ${endless ? 'without an end' : `within ${inWords(Hours)}`}; the undo.sh that it leaves there undoes it\n`,
   )
   const nodeEndpoint = await nodeEndpointOf(config)
   if (/^(127\.|localhost$|\[::1\]$)/.test(new URL(nodeEndpoint).hostname))

@@ -77,11 +77,13 @@ export const logLevel = (value: string) =>
     : wrong(`is '${value}': it must be one of ${LOG_LEVELS.join(', ')}`)
 
 const UNIT_HOURS: Record<string, number> = { m: 1 / 60, h: 1, d: 24 }
+/** Infinity for none. */
 export const hours = (value: string) => {
+  if (value === 'none') return Number.POSITIVE_INFINITY
   const [, count, unit = ''] = /^(\d{1,6})([mhd])$/.exec(value) ?? []
   return count && Number(count) > 0
     ? Number(count) * (UNIT_HOURS[unit] ?? 1)
-    : wrong(`is '${value}': it must look like 30m, 24h or 7d`)
+    : wrong(`is '${value}': it must look like 30m, 24h or 7d, or be none`)
 }
 export const tags = (value: string): Record<string, string> =>
   Object.fromEntries(

@@ -441,7 +441,7 @@ export const SETTINGS = {
     flag: 'ttl',
     variable: 'MUSTERBOOK_ENROLL_TTL',
     value: 'time',
-    help: 'how long the line is good, such as 30m, 24h or 7d',
+    help: 'how long the line is good, such as 30m, 24h or 7d, or none; more than 30 days if --max-activation-days of the server allows it',
     fallback: '24h',
     commands: ['enroll'],
   },

@@ -13,6 +13,7 @@ import { AwsError, validation } from '../../platform/errors.ts'
 import type { SealedColumn } from '../../platform/seal.ts'
 import { createActivation } from './activations.ts'
 import { enrolmentScript } from './enrolment-script.ts'
+import { NO_END } from './rules.ts'
 import * as store from './store.ts'
 
 /** 160 bits: 27 characters of base 64. */
@@ -115,6 +116,8 @@ const GONE: RouteAnswer = {
 const find = (context: Context, token: string) => store.readEnrolment(context.sql, digestOf(token), context.now())
 
 const HOUR_MS = 3_600_000
+/** A hundred years. */
+const MAX_HOURS = 876_000
 
 function readWish(body: Buffer, now: Date): Wish {
   let given: Record<string, unknown>
@@ -127,8 +130,8 @@ function readWish(body: Buffer, now: Date): Wish {
   if (Kind !== 'own' && Kind !== 'official') throw validation("Kind must be 'own' or 'official'.")
   if (typeof Certificates !== 'string' || !PEM.test(Certificates) || Certificates.length > MAX_CERTIFICATES)
     throw validation('Certificates must be PEM.')
-  if (typeof Hours !== 'number' || !(Hours > 0 && Hours < 1_000_000))
-    throw validation('Hours must be a number above 0.')
+  if (Hours !== null && (typeof Hours !== 'number' || !(Hours > 0 && Hours <= MAX_HOURS)))
+    throw validation(`Hours must be a number above 0 and up to ${MAX_HOURS}, or null for no end.`)
   if (!Number.isInteger(Count) || (Count as number) < 1 || (Count as number) > 1_000)
     throw validation('Count must be a whole number from 1 to 1000.')
   const tags = Object.entries(Tags as Record<string, unknown>).map(([Key, Value]) => ({ Key, Value: String(Value) }))
@@ -138,7 +141,7 @@ function readWish(body: Buffer, now: Date): Wish {
     IamRole: 'musterbook-node',
     Description: 'made by musterbook enroll',
     RegistrationLimit: Count as number,
-    ExpirationDate: new Date(now.getTime() + Hours * HOUR_MS),
+    ExpirationDate: Hours === null ? NO_END : new Date(now.getTime() + Hours * HOUR_MS),
     Tags: tags,
   }
   return { kind: Kind, certificates: Certificates, activation }

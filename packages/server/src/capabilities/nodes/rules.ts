@@ -26,12 +26,17 @@ export function wantedNodeId(tags: { Key?: string; Value?: string }[], registrat
   return wanted
 }
 
+/** The last date that every client reads: an activation that lives until then has no end. */
+export const NO_END = new Date('9999-12-31T23:59:59Z')
+
 /** `maxDays`: how long it may live at most, 0 for as long as its creator says. */
 export function activationEnd(wanted: Date | undefined, now: Date, maxDays: number): Date {
   const end = wanted ?? new Date(now.getTime() + DEFAULT_ACTIVATION_HOURS * 3_600_000)
   if (end <= now) throw new AwsError('ValidationException', 'The expiration date must be in the future.')
   if (maxDays > 0 && end.getTime() > now.getTime() + maxDays * 86_400_000)
-    throw validation(`The expiration date can't be more than ${maxDays} days in the future.`)
+    throw validation(
+      `The expiration date can't be more than ${maxDays} days in the future: the control plane's setting --max-activation-days allows more, and 0 any date.`,
+    )
   return end
 }
 
