@@ -372,6 +372,7 @@ describe("Amazon's documents", () => {
         Name: 'AWS-RunShellScript',
         Owner: 'Amazon',
         DocumentVersion: '1',
+        CreatedDate: new Date('2026-11-23T00:00:00Z'),
         Parameters: [
           { Name: 'commands', Type: 'StringList' },
           { Name: 'workingDirectory' },
@@ -379,6 +380,8 @@ describe("Amazon's documents", () => {
         ],
       })
     }
+    const { DocumentIdentifiers = [] } = await ssm.listDocuments({ Filters: [{ Key: 'Owner', Values: ['Amazon'] }] })
+    expect(DocumentIdentifiers.filter(({ CreatedDate }) => !(CreatedDate instanceof Date))).toEqual([])
     const { Content } = await ssm.getDocument({ Name: 'AWS-RunShellScript' })
     const { Document } = await ssm.describeDocument({ Name: 'AWS-RunShellScript' })
     expect(

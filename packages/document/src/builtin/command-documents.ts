@@ -10,6 +10,7 @@ const commandDefaults = {
   documentType: 'Command',
   documentFormat: 'JSON',
   version: '1',
+  createdDate: '2026-11-23',
   owner: 'Amazon',
   targetType: '/',
 } as const
@@ -188,6 +189,7 @@ export const COMMAND_DOCUMENTS: readonly BuiltinDocument[] = [
   {
     ...commandDefaults,
     name: 'AWS-RefreshAssociation',
+    createdDate: '2026-11-24',
     description: 'Apply associations on the node now instead of at their next time.',
     platformTypes: ['Windows', 'Linux', 'MacOS'],
     notYet: 'AWS-RefreshAssociation cannot be carried out: this server has no associations yet.',

@@ -18,6 +18,8 @@ export interface BuiltinDocument {
   readonly platformTypes: readonly Platform[]
   /** The only version; default and latest. */
   readonly version: string
+  /** The day on which it was added here, or last changed. */
+  readonly createdDate: string
   readonly owner: 'Amazon'
   readonly targetType: string | undefined
   readonly description: string

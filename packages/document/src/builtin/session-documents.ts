@@ -9,6 +9,7 @@ const sessionDefaults = {
   documentType: 'Session',
   documentFormat: 'JSON',
   version: '1',
+  createdDate: '2026-11-23',
   owner: 'Amazon',
   targetType: undefined,
   platformTypes: ['Windows', 'Linux', 'MacOS'],

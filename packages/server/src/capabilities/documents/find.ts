@@ -55,10 +55,9 @@ export interface FoundDocument {
 
 /** One version of a document, as the reading operations show it. */
 export type FoundVersion = Omit<store.DocumentRow, 'versionsMade'> &
-  Omit<store.VersionRow, 'createdAt' | 'author'> & {
+  Omit<store.VersionRow, 'author'> & {
     owner: string
     /** Absent for Amazon's. */
-    createdAt?: Date
     author?: string
     /** What else of it this account may see; undefined: everything. */
     shares?: SharedVersion[]
@@ -225,6 +224,7 @@ export function describeBuiltin(builtin: BuiltinDocument): FoundVersion {
     platformTypes: [...builtin.platformTypes],
     requires: null,
     reviewStatus: 'NOT_REVIEWED',
+    createdAt: new Date(builtin.createdDate),
     owner: 'Amazon',
     builtin,
   }
