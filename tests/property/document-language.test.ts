@@ -69,6 +69,50 @@ const step = fc.record(
   },
   { requiredKeys: ['name', 'action'] },
 )
+const way = fc.constantFrom<Json>('a', 'p', 'step:a', 'Abort', 'Continue', '{{ a }}', true, 'true')
+const condition = fc.dictionary(
+  fc.constantFrom('NextStep', 'Variable', 'StringEquals', 'And', 'Not', 'Or', 'x'),
+  fc.oneof(way, fc.array(fc.record({ Variable: text, Contains: text })), anyJson),
+)
+/** Steps of runbooks, with loops in them. */
+const { runbookStep } = fc.letrec<{ runbookStep: Json }>((tie) => ({
+  runbookStep: fc.record(
+    {
+      name: sometimes(name),
+      action: sometimes(fc.constantFrom('aws:pause', 'aws:sleep', 'aws:branch', 'aws:loop', 'aws:runCommand', 'aws:x')),
+      inputs: sometimes(
+        fc.record(
+          {
+            Choices: sometimes(fc.array(sometimes(condition), { maxLength: 2 })),
+            Default: way,
+            Duration: text,
+            DocumentName: text,
+            Steps: fc.oneof({ maxDepth: 2 }, fc.constant([]), fc.array(tie('runbookStep'), { maxLength: 2 })),
+            Iterators: anyJson,
+            LoopCondition: sometimes(condition),
+            MaxIterations: sometimes(fc.nat(200)),
+          },
+          { requiredKeys: [] },
+        ),
+      ),
+      nextStep: sometimes(way),
+      onFailure: sometimes(way),
+      onCancel: sometimes(way),
+      isEnd: sometimes(way),
+      outputs: sometimes(fc.array(fc.record({ Name: sometimes(name), Type: sometimes(text) }), { maxLength: 2 })),
+    },
+    { requiredKeys: ['name', 'action'] },
+  ) as fc.Arbitrary<Json>,
+}))
+const nearlyRunbook = fc.record(
+  {
+    schemaVersion: fc.constant('0.3'),
+    parameters: sometimes(fc.dictionary(name, sometimes(parameter))),
+    mainSteps: fc.array(sometimes(runbookStep), { minLength: 1, maxLength: 4 }),
+    outputs: sometimes(fc.array(sometimes(fc.constantFrom('a.b', 'p.Output', 'variable:x')))),
+  },
+  { requiredKeys: ['schemaVersion', 'mainSteps'] },
+)
 const nearly = fc.record(
   {
     schemaVersion: sometimes(fc.constantFrom<Json>('2.2', '2.0', '1.2', '1.0', '0.3', 2.2)),
@@ -153,6 +197,16 @@ describe('any text', () => {
         },
       ),
       { numRuns: 600 },
+    )
+  })
+
+  it('that is nearly a runbook is one or a DocumentError', () => {
+    fc.assert(
+      fc.property(nearlyRunbook, (content) => {
+        const document = answer(() => parseDocument(JSON.stringify(content), 'JSON', 'Automation'))
+        if (document) expect(document.kind).toBe('automation')
+      }),
+      { numRuns: 1_000 },
     )
   })
 

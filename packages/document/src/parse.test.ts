@@ -128,9 +128,10 @@ describe('the complaints of the service', () => {
 describe('schema versions', () => {
   it('suit their document types and no others', () => {
     expect(json(steps(step), 'Command').kind).toBe('mainSteps')
-    expect(json({ schemaVersion: '0.3', mainSteps: [{}] }, 'Automation').kind).toBe('automation')
+    const pause = { name: 'a', action: 'aws:pause' }
+    expect(json({ schemaVersion: '0.3', mainSteps: [pause] }, 'Automation').kind).toBe('automation')
     expect(complaint(steps(step), 'Automation').code).toBe('InvalidDocumentSchemaVersion')
-    expect(complaint({ schemaVersion: '0.3', mainSteps: [{}] }, 'Command').code).toBe('InvalidDocumentSchemaVersion')
+    expect(complaint({ schemaVersion: '0.3', mainSteps: [pause] }, 'Command').code).toBe('InvalidDocumentSchemaVersion')
     expect(complaint({ schemaVersion: '3.0' }).code).toBe('InvalidDocumentSchemaVersion')
   })
 
@@ -144,7 +145,7 @@ describe('schema versions', () => {
     const runbook = json({
       schemaVersion: '0.3',
       parameters: { ids: { type: 'List<AWS::EC2::Instance::Id>' }, role: { type: 'AWS::IAM::Role::Arn' } },
-      mainSteps: [{ name: 'wait', action: 'aws:sleep', inputs: { Duration: '{{ undeclared }}' } }],
+      mainSteps: [{ name: 'wait', action: 'aws:sleep', inputs: { Duration: '{{ variable:long }}' } }],
     })
     expect(runbook.kind).toBe('automation')
     expect(runbook.parameters.get('ids')?.valueType).toBe('StringList')

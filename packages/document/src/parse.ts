@@ -3,6 +3,7 @@
  * `parseDocument` is what CreateDocument and UpdateDocument ask; `openDocument` is what an agent asks about the
  * DocumentContent of a command, and is as lenient as the official agent: an unknown plugin is a failed step, not a bad document.
  */
+import { checkRunbook } from './automation.ts'
 import {
   PARAMETER_TYPES,
   type ParameterDefinition,
@@ -77,8 +78,7 @@ function build(content: JsonObject, bytes: number, reading: Reading): SsmDocumen
   }
   switch (schemaVersion) {
     case '0.3':
-      if (!isFilledList(member(content, 'mainSteps'))) throw missing('mainSteps')
-      return { kind: 'automation', ...common }
+      return readRunbook(content, common, reading)
     case '1.0':
       if (member(content, 'runtimeConfig') === undefined) return readSession(content, common)
       return readRuntimeConfig(content, common, reading)
@@ -243,6 +243,28 @@ function readRuntimeConfig(content: JsonObject, common: CommonMembers, { strict 
   })
   if (strict) checkDeclared(section, common.parameters)
   return { kind: 'runtimeConfig', ...common, plugins }
+}
+
+// ---- schema 0.3
+
+function readRunbook(content: JsonObject, common: CommonMembers, { type }: Reading): SsmDocument {
+  const list = member(content, 'mainSteps')
+  if (!isFilledList(list)) throw missing('mainSteps')
+  checkRunbook(content, list, type === 'Automation.ChangeTemplate')
+  checkDeclared(list.map(withoutScript), common.parameters)
+  return { kind: 'automation', ...common }
+}
+
+/** In a script, braces are the script's own. */
+function withoutScript(step: Json): Json {
+  if (!isObject(step)) return step
+  const inputs = member(step, 'inputs')
+  if (!isObject(inputs)) return step
+  const rest = Object.entries(inputs).filter(([name]) => name !== 'Script')
+  const body = rest.map(([name, value]): [string, Json] =>
+    name === 'Steps' && Array.isArray(value) ? [name, value.map(withoutScript)] : [name, value],
+  )
+  return { ...step, inputs: Object.fromEntries(body) }
 }
 
 // ---- schema 2.x
