@@ -49,10 +49,10 @@ describe('an enrolment', () => {
   it('has no end where it asks for none and the installation allows it', async () => {
     const wish = { Kind: 'own', Certificates: await readFile(testbed.caFile, 'utf8'), Hours: null }
     const limited = (await testbed.account()).config
-    await expect(post(limited, '/v1/enrolments', wish)).rejects.toThrow('--max-activation-days')
+    await expect(route(limited, 'ssm', 'POST', '/v1/enrolments', wish)).rejects.toThrow('--max-activation-days')
     await using free = await startTestbed({ options: { settings: { maxActivationDays: 0 } } })
     const { config } = await free.account()
-    const { Token } = await post<{ Token: string }>(config, '/v1/enrolments', wish)
+    const { Token } = await route<{ Token: string }>(config, 'ssm', 'POST', '/v1/enrolments', wish)
     free.clock.advance(40 * 365 * 86_400_000)
     const script = await fetch(`${free.endpoint}/enroll/${Token}`)
     expect(script.status).toBe(200)
