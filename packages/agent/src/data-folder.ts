@@ -10,11 +10,11 @@
 //   orchestration/<command id>/   scripts, output, results: see orchestration.ts
 //   runtime/                      what a restart of the machine makes void
 
-import { link, rm, writeFile } from 'node:fs/promises'
+import { link, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isTaken, makeFolder, readJson } from './durable-files.ts'
-import { asProcessIdentity, isAlive, processIdentity } from './process-table.ts'
+import { asProcessIdentity, isAlive, type ProcessIdentity, processIdentity } from './process-table.ts'
 
 export interface DataFolder {
   root: string
@@ -60,24 +60,53 @@ const LOCK_PATIENCE = 5000
 
 /** Takes the folder for this process; throws when another live agent has it. The answer gives it back. */
 export async function lockDataFolder(folder: DataFolder): Promise<() => Promise<void>> {
-  const own = join(folder.root, `agent.pid.${process.pid}`)
-  await writeFile(own, JSON.stringify(processIdentity(process.pid)), { mode: 0o600 })
+  const until = Date.now() + LOCK_PATIENCE
+  for (;;) {
+    if (await takeLock(folder.lock)) return () => rm(folder.lock, { force: true })
+    const holder = (await holderOf(folder.lock)).process
+    if (holder && isAlive(holder) && Date.now() >= until)
+      throw new Error(`another agent (process ${holder.pid}) already works in ${folder.root}`)
+    await sleep(100)
+  }
+}
+
+/**
+ * True when the lock is this process's now. A dead process's lock is replaced by whoever holds the right to replace it:
+ * a lock of its own, named after the dead process. Without it two agents could both find the same process dead, and the
+ * slower one would replace the lock of the faster one.
+ */
+async function takeLock(path: string): Promise<boolean> {
+  const { process: holder, name } = await holderOf(path)
+  if (holder && isAlive(holder)) return false
+  const own = `${path}.${process.pid}.tmp`
+  // One that an earlier process of this number left may be the same file as the lock: removed, never written into.
+  await rm(own, { force: true })
+  await writeFile(own, JSON.stringify(processIdentity(process.pid)), { mode: 0o600, flag: 'wx' })
   try {
-    const until = Date.now() + LOCK_PATIENCE
-    for (;;) {
-      try {
-        // A link either appears whole or not at all, and never over another one.
-        await link(own, folder.lock)
-        return () => rm(folder.lock, { force: true })
-      } catch (error) {
-        if (!isTaken(error)) throw error
-      }
-      const holder = asProcessIdentity(await readJson(folder.lock).catch(() => null))
-      if (holder === undefined || !isAlive(holder)) await rm(folder.lock, { force: true })
-      else if (Date.now() < until) await sleep(100)
-      else throw new Error(`another agent (process ${holder.pid}) already works in ${folder.root}`)
+    // A link either appears whole or not at all, and never over another one.
+    await link(own, path)
+    return true
+  } catch (error) {
+    if (!isTaken(error)) throw error
+    if (name === undefined) return false
+    const right = `${path}.after-${name}`
+    if (!(await takeLock(right))) return false
+    try {
+      if ((await holderOf(path)).name !== name) return false
+      await rename(own, path)
+      return true
+    } finally {
+      await rm(right, { force: true })
     }
   } finally {
     await rm(own, { force: true })
   }
+}
+
+/** Its name is undefined when nobody holds the lock; a lock that names no process is that of nobody who is alive. */
+async function holderOf(path: string): Promise<{ process?: ProcessIdentity; name?: string }> {
+  const found = await readJson(path).catch(() => null)
+  if (found === undefined) return {}
+  const holder = asProcessIdentity(found)
+  return holder ? { process: holder, name: `${holder.pid}-${holder.startTime}-${holder.bootId}` } : { name: 'damaged' }
 }
