@@ -215,6 +215,65 @@ describe('a script that wants a restart (exit code 194)', () => {
     expect(linesOf(asked)).toEqual(['asked'])
   })
 
+  /** Restarts the machine, as far as an agent can see, once the document has asked for it. */
+  const restarted = async (document: object): Promise<string> => {
+    const asked = join(dataFolder, 'asked')
+    const settings = { rebootCommand: ['sh', '-c', `echo asked >> ${asked}`] }
+    const first = await started(settings)
+    const jobId = peer.sendCommand({ document })
+    await until('the restart is asked for', () => linesOf(asked).length === 1)
+    await first.kill()
+    rmSync(join(dataFolder, 'runtime'), { recursive: true })
+    await started(settings)
+    return jobId
+  }
+
+  it('in a document that another one runs goes on where that one stood, at any depth', async () => {
+    const trace = join(dataFolder, 'trace')
+    const inner = shellDocument(
+      `echo before >> ${trace}`,
+      `echo middle >> ${trace}; [ $(grep -c middle ${trace}) = 1 ] && exit 194; echo done`,
+      `echo after >> ${trace}`,
+    )
+    const running = (script: string, documentPath: string) => {
+      const inputs = { documentType: 'SSMDocument', documentPath }
+      const { mainSteps } = shellDocument(script) as { mainSteps: object[] }
+      return {
+        schemaVersion: '2.2',
+        mainSteps: [...mainSteps, { action: 'aws:runDocument', name: 'inner', inputs }],
+      }
+    }
+    const asked: unknown[] = []
+    peer.answers.set('GetDocument', ({ Name }) => {
+      asked.push(Name)
+      const content = Name === 'outer' ? running(`echo outer >> ${trace}`, 'inner') : inner
+      return { Name, Content: JSON.stringify(content) }
+    })
+    const jobId = await restarted(running(`echo first >> ${trace}`, 'outer'))
+    const final = await ended(jobId)
+    expect(final.documentStatus).toBe('Success')
+    expect(linesOf(trace)).toEqual(['first', 'outer', 'before', 'middle', 'middle', 'after'])
+    expect(readFileSync(stepFile(jobId, '1-inner', 'stdout'), 'utf8')).toBe('done\n')
+    // What it is was read before the restart, and is not asked for again.
+    expect(asked).toEqual(['outer', 'inner'])
+  })
+
+  it('in one of several properties of schema 1.2 leaves those before it alone', async () => {
+    const trace = join(dataFolder, 'trace')
+    const properties = [
+      { id: '0.aws:runShellScript', runCommand: [`echo before >> ${trace}`] },
+      {
+        id: '1.aws:runShellScript',
+        runCommand: [`echo middle >> ${trace}`, `[ $(grep -c middle ${trace}) = 1 ] && exit 194; exit 0`],
+      },
+      { id: '2.aws:runShellScript', runCommand: [`echo after >> ${trace}`] },
+    ]
+    const runtimeConfig = { 'aws:runShellScript': { properties } }
+    const jobId = await restarted({ schemaVersion: '1.2', runtimeConfig })
+    expect((await ended(jobId)).documentStatus).toBe('Success')
+    expect(linesOf(trace)).toEqual(['before', 'middle', 'middle', 'after'])
+  })
+
   it('does not run again when only the agent restarted', async () => {
     const trace = join(dataFolder, 'trace')
     const asked = join(dataFolder, 'asked')
@@ -256,7 +315,7 @@ describe('a script that wants a restart (exit code 194)', () => {
       documentTraceOutput: 'the document asked for more than 15 runs',
     })
     expect(linesOf(trace)).toHaveLength(15)
-  })
+  }, 180_000)
 })
 
 describe('a connection that breaks', () => {

@@ -39,8 +39,11 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
+/** Durable as well: what is written into it would be lost together with its folder. */
 export async function makeFolder(path: string): Promise<void> {
-  await mkdir(path, { recursive: true, mode: PRIVATE_FOLDER })
+  const first = await mkdir(path, { recursive: true, mode: PRIVATE_FOLDER })
+  if (first === undefined) return
+  for (let made = path; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made))
 }
 
 /** The parsed content; undefined when there is no such file. Throws when it is there and cannot be read or parsed. */

@@ -9,6 +9,7 @@ import {
   type JsonObject,
   openDocument,
   type PlannedStep,
+  parseDocument,
   planDocument,
   reportedCode,
   type SsmDocument,
@@ -33,16 +34,20 @@ import {
   isCancelled,
   type Orchestration,
   orchestrationOf,
+  readCallEnd,
+  readInnerDocument,
   readStepResults,
   type StepResult,
   stepFolder,
+  writeCallEnd,
+  writeInnerDocument,
   writeRunResult,
   writeStepResult,
 } from './orchestration.ts'
 import { readPlatform } from './platform.ts'
 import { PLUGIN_TABLE } from './plugins.ts'
 import { processIdentity } from './process-table.ts'
-import type { PluginRun, StepEnd } from './steps/step.ts'
+import type { InnerDocument, PluginRun, StepEnd } from './steps/step.ts'
 import { storedValues } from './stored-values.ts'
 import { createTransport, type Transport } from './transport.ts'
 
@@ -141,7 +146,7 @@ async function runStep(
     const status = skipped !== undefined || step.verdict.do === 'skip' ? 'Skipped' : 'Failed'
     return { status, code: status === 'Failed' ? 1 : 0, message: refusal, hideErrors: false }
   }
-  const end = await runPlugin(context, step, folder, 0)
+  const end = await runPlugin(context, step, { folder, name: String(index), depth: 0 })
   const outcome = stepOutcome(end.exitCode, end.cancelled === true)
   // Asked with empty output: what comes back is what is to be added to the output on disk.
   const settled = settleStep(step, { ...outcome, stdout: '', stderr: '' })
@@ -151,23 +156,40 @@ async function runStep(
   return { status: settled.status, code: settled.code, message: end.message ?? '', hideErrors }
 }
 
+/** Where a step stands: in the document itself, or in one that a step of it runs. */
+interface Place {
+  /** Of the document's own step: every output goes there. */
+  folder: string
+  /** The numbers of the steps and calls that lead there. */
+  name: string
+  depth: number
+}
+
 /** The calls of one step in turn; the first that does not end with 0 decides, as one that was cancelled does. */
-async function runPlugin(context: Context, step: PlannedStep, folder: string, depth: number): Promise<StepEnd> {
+async function runPlugin(context: Context, step: PlannedStep, place: Place): Promise<StepEnd> {
   const plugin = PLUGIN_TABLE.get(step.action)
   if (plugin === undefined) return { exitCode: 1, message: `${step.action} is not supported by this agent` }
+  // What is only part of a document's own step has no result there that would keep it from running again.
+  const isPart = place.depth > 0 || step.runs.length > 1
   let sum: StepEnd = { exitCode: 0 }
-  for (const run of step.runs) {
-    if (context.cancelled.aborted) return { exitCode: KILLED, cancelled: true }
-    const end = await plugin(pluginRun(context, step, run, folder, depth)).catch(
-      (error): StepEnd => ({ exitCode: 1, message: reason(error) }),
-    )
+  for (const [nth, run] of step.runs.entries()) {
+    const call = `${place.name}.${nth}`
+    let end = isPart ? await readCallEnd(context.at, call) : undefined
+    if (end === undefined) {
+      if (context.cancelled.aborted) return { exitCode: KILLED, cancelled: true }
+      end = await plugin(pluginRun(context, step, run, { ...place, name: call })).catch(
+        (error): StepEnd => ({ exitCode: 1, message: reason(error) }),
+      )
+      if (end.exitCode === REBOOT) return end
+      if (isPart) await writeCallEnd(context.at, call, end)
+    }
     if (sum.exitCode === 0) sum = end
-    if (end.exitCode === REBOOT) return end
   }
   return sum
 }
 
-function pluginRun(context: Context, step: PlannedStep, run: StepRun, folder: string, depth: number): PluginRun {
+function pluginRun(context: Context, step: PlannedStep, run: StepRun, place: Place): PluginRun {
+  const { folder } = place
   const { at, job, cancelled, connection, platform, folder: data } = context
   const signer = () => {
     if (context.credentials === undefined) throw new Error('the node has no role credentials')
@@ -197,19 +219,19 @@ function pluginRun(context: Context, step: PlannedStep, run: StepRun, folder: st
       const { transport, ca } = connection
       await download(url, path, headers, { transport, ca, credentials: signer, signal: cancelled })
     },
-    runInner: (document, parameters) => runInner(context, document, parameters, folder, depth + 1),
+    runInner: (read, parameters) => runInner(context, read, parameters, place),
   }
 }
 
 /** Every output goes to the outer step's files; the document's status becomes the step's. */
 async function runInner(
   context: Context,
-  document: SsmDocument,
+  read: () => Promise<InnerDocument>,
   parameters: JsonObject,
-  outer: string,
-  depth: number,
+  { folder, name, depth }: Place,
 ): Promise<StepEnd> {
-  if (depth > MOST_DEPTH) return { exitCode: 1, message: `documents nest deeper than ${MOST_DEPTH}` }
+  if (depth >= MOST_DEPTH) return { exitCode: 1, message: `documents nest deeper than ${MOST_DEPTH}` }
+  const document = openInner(await onceRead(context.at, name, read))
   const steps = await planned(context, document, parameters, 'by-run-document')
   const outcomes: StepOutcome[] = []
   const messages: string[] = []
@@ -222,7 +244,7 @@ async function runInner(
     const end: StepEnd =
       step.verdict.do === 'fail'
         ? { exitCode: 1, message: step.verdict.reason }
-        : await runPlugin(context, step, outer, depth)
+        : await runPlugin(context, step, { folder, name: `${name}.${index}`, depth: depth + 1 })
     if (end.message !== undefined) messages.push(end.message)
     const settled = settleStep(step, { ...stepOutcome(end.exitCode, end.cancelled === true), stdout: '', stderr: '' })
     outcomes.push(settled)
@@ -241,6 +263,19 @@ async function runInner(
     default:
       return { exitCode: outcomes.find((outcome) => outcome.status === 'Failed')?.code || 1, ...message }
   }
+}
+
+/** After a restart of the machine the same document goes on, whatever has become of it where it came from. */
+async function onceRead(at: Orchestration, call: string, read: () => Promise<InnerDocument>): Promise<InnerDocument> {
+  const kept = await readInnerDocument(at, call)
+  if (kept) return kept
+  const document = await read()
+  await writeInnerDocument(at, call, document)
+  return document
+}
+
+function openInner({ text, format }: InnerDocument): SsmDocument {
+  return format === 'YAML' ? parseDocument(text, format, 'Command') : openDocument(JSON.parse(text))
 }
 
 async function planned(

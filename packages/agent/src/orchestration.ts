@@ -6,13 +6,15 @@
 //   cancel                   somebody wants it ended
 //   results/<i>.json         how step i ended                 results/<i>-<n>.reported  the agent has posted it
 //   steps/<i>-<name>/        _script.sh, stdout, stderr, process.json
+//   calls/<i.n…>.json        how a part of step i ended    calls/<i.n…>.document.json  the document that it runs
 //   executor.log             what the executor itself had to say
 
 import { link, open, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { StepStatus } from '@musterbook/document'
-import { isMissing, isTaken, readJson, syncFolder, writeDurably } from './durable-files.ts'
+import { isMissing, isTaken, makeFolder, readJson, syncFolder, writeDurably } from './durable-files.ts'
 import { asProcessIdentity, type ProcessIdentity } from './process-table.ts'
+import type { InnerDocument, StepEnd } from './steps/step.ts'
 
 export interface StepResult {
   index: number
@@ -46,6 +48,7 @@ export interface Orchestration {
   root: string
   results: string
   steps: string
+  calls: string
   cancel: string
   log: string
 }
@@ -56,6 +59,7 @@ export function orchestrationOf(parent: string, commandId: string): Orchestratio
     root,
     results: join(root, 'results'),
     steps: join(root, 'steps'),
+    calls: join(root, 'calls'),
     cancel: join(root, 'cancel'),
     log: join(root, 'executor.log'),
   }
@@ -109,6 +113,29 @@ export async function readStepResults(at: Orchestration): Promise<StepResult[]> 
     if (result) results.push(result)
   }
   return results.sort((a, b) => a.index - b.index)
+}
+
+/** Calls of one step, or of a document that it runs: those that have ended are not made again after a restart. */
+export async function writeCallEnd(at: Orchestration, call: string, end: StepEnd): Promise<void> {
+  await makeFolder(at.calls)
+  await writeDurably(join(at.calls, `${call}.json`), JSON.stringify(end))
+}
+
+/** Throws when it cannot be known how the call ended: it must not be made again. */
+export async function readCallEnd(at: Orchestration, call: string): Promise<StepEnd | undefined> {
+  const path = join(at.calls, `${call}.json`)
+  const end = (await readJson(path)) as StepEnd | undefined
+  if (end === undefined || Number.isInteger(end?.exitCode)) return end
+  throw new Error(`${path} is damaged`)
+}
+
+export async function writeInnerDocument(at: Orchestration, call: string, document: InnerDocument): Promise<void> {
+  await makeFolder(at.calls)
+  await writeDurably(join(at.calls, `${call}.document.json`), JSON.stringify(document))
+}
+
+export async function readInnerDocument(at: Orchestration, call: string): Promise<InnerDocument | undefined> {
+  return (await readJson(join(at.calls, `${call}.document.json`))) as InnerDocument | undefined
 }
 
 export async function writeRunResult(at: Orchestration, result: RunResult): Promise<void> {

@@ -1,12 +1,12 @@
 // The documents of this node: some run, some wait, the rest is refused. What is taken on is on disk before it is
 // acknowledged; after a restart everything goes on where it stood. Called by mail.ts with jobs and cancellations.
 
-import { mkdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type AgentJobStatus, SEND_COMMAND_TOPIC } from '@musterbook/wire'
 import { currentBoot, requestReboot } from './boot.ts'
 import type { DataFolder } from './data-folder.ts'
-import { isMissing, writeDurably } from './durable-files.ts'
+import { isMissing, makeFolder, writeDurably } from './durable-files.ts'
 import { followRun } from './execution.ts'
 import { isKnown, type Job, makeCurrent, makeDone, putPending, readJobs } from './inbox.ts'
 import type { LiveOutput } from './live-output.ts'
@@ -97,7 +97,7 @@ export async function createRunner(
 
   async function execute(job: Job): Promise<void> {
     const at = orchestrationOf(folder.orchestration, job.commandId)
-    await mkdir(at.root, { recursive: true, mode: 0o700 })
+    await makeFolder(at.root)
     const run = await nextRun(at, boot)
     log.info('document runs', { commandId: job.commandId, run })
     if (run > MOST_RUNS) {
@@ -160,7 +160,7 @@ export async function createRunner(
     if (waiting) return cancelQueued(waiting)
     if (!running.has(commandId)) return
     const at = orchestrationOf(folder.orchestration, commandId)
-    await mkdir(at.root, { recursive: true, mode: 0o700 })
+    await makeFolder(at.root)
     await requestCancel(at)
     // An executor that has not claimed its run yet finds the mark by itself.
     const runner = await runnerOf(at, Math.max(1, await lastRun(at)))

@@ -2,16 +2,9 @@
 
 import { readFile } from 'node:fs/promises'
 import { extname, isAbsolute, join } from 'node:path'
-import {
-  type Json,
-  type JsonObject,
-  openDocument,
-  parseDocument,
-  parseReference,
-  type SsmDocument,
-} from '@musterbook/document'
+import { type Json, type JsonObject, parseReference } from '@musterbook/document'
 import { reason } from '../log.ts'
-import { failed, type Plugin, type PluginRun, textInput } from './step.ts'
+import { failed, type InnerDocument, type Plugin, type PluginRun, textInput } from './step.ts'
 
 /** What documents with hooks call when nobody has hooked anything in; there is no document of that name. */
 const NO_DOCUMENT = 'AWS-Noop'
@@ -25,9 +18,9 @@ export const runDocument: Plugin = async (step) => {
     const parameters = documentParameters(step.inputs.documentParameters)
     switch (type) {
       case 'SSMDocument':
-        return await step.runInner(await storedDocument(step, path), parameters)
+        return await step.runInner(() => storedDocument(step, path), parameters)
       case 'LocalPath':
-        return await step.runInner(await localDocument(step, path), parameters)
+        return await step.runInner(() => localDocument(step, path), parameters)
       default:
         return failed(`documentType must be SSMDocument or LocalPath, not ${type === '' ? 'empty' : type}`)
     }
@@ -36,18 +29,18 @@ export const runDocument: Plugin = async (step) => {
   }
 }
 
-async function storedDocument(step: PluginRun, path: string): Promise<SsmDocument> {
+async function storedDocument(step: PluginRun, path: string): Promise<InnerDocument> {
   const { version } = parseReference(path)
   const Name = version === undefined ? path : path.slice(0, -(version.length + 1))
   const input = { Name, DocumentFormat: 'JSON', ...(version === undefined ? {} : { DocumentVersion: version }) }
-  const { Content: content } = await step.call('GetDocument', input)
-  if (typeof content !== 'string') throw new Error(`the document ${path} came without content`)
-  return openDocument(JSON.parse(content))
+  const { Content: text } = await step.call('GetDocument', input)
+  if (typeof text !== 'string') throw new Error(`the document ${path} came without content`)
+  return { text, format: 'JSON' }
 }
 
-async function localDocument(step: PluginRun, path: string): Promise<SsmDocument> {
+async function localDocument(step: PluginRun, path: string): Promise<InnerDocument> {
   const text = await readFile(isAbsolute(path) ? path : join(step.downloads, path), 'utf8')
-  return /^\.ya?ml$/i.test(extname(path)) ? parseDocument(text, 'YAML', 'Command') : openDocument(JSON.parse(text))
+  return { text, format: /^\.ya?ml$/i.test(extname(path)) ? 'YAML' : 'JSON' }
 }
 
 function documentParameters(given: Json | undefined): JsonObject {

@@ -1,7 +1,7 @@
 // What a plugin gets and what it gives back. A plugin streams into the step's stdout and stderr files, obeys the signal,
 // and answers with an exit code; which status that makes is decided in one place, by the document language.
 
-import type { JsonObject, SsmDocument } from '@musterbook/document'
+import type { JsonObject } from '@musterbook/document'
 import type { Answer } from '../api.ts'
 
 export interface PluginRun {
@@ -25,8 +25,16 @@ export interface PluginRun {
   call(operation: string, input: object): Promise<Answer>
   /** Fetches into a new file; what is at the control plane itself is asked for with the node's signature. */
   download(url: URL, path: string, headers?: Record<string, string>): Promise<void>
-  /** Runs the steps of another document as this step; fails when it nests deeper than 3. */
-  runInner(document: SsmDocument, parameters: JsonObject): Promise<StepEnd>
+  /**
+   * Runs the steps of another document as this step; fails when it nests deeper than 3. After a restart of the machine
+   * it goes on with the document that was read before, where that one stood.
+   */
+  runInner(read: () => Promise<InnerDocument>, parameters: JsonObject): Promise<StepEnd>
+}
+
+export interface InnerDocument {
+  text: string
+  format: 'JSON' | 'YAML'
 }
 
 export interface StepEnd {
