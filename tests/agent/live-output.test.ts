@@ -21,6 +21,7 @@ it('sends every byte once in its place, whenever acknowledgements come', async (
   const held = new Map<string, string>()
   const output = await openLiveOutput(
     folder,
+    'mi-0',
     (_, __, payload) => {
       const { jobId, step, stream, start, data } = parseOutputChunk(payload)
       const before = held.get(jobId) ?? ''
@@ -47,7 +48,10 @@ it('sends every byte once in its place, whenever acknowledgements come', async (
         const files = stepFolder(at, 0, 'step')
         await mkdir(at.results, { recursive: true })
         await mkdir(files, { recursive: true })
-        await writeFile(join(at.results, '0.begin'), JSON.stringify({ id: 'step' }))
+        await writeFile(
+          join(at.results, '0.begin'),
+          JSON.stringify({ run: 1, id: 'step', action: 'aws:runShellScript', started: 'now', steps: 1 }),
+        )
         output.follow(jobId, at)
         let written = ''
         for (let count = 0; count < WRITES; count++) {

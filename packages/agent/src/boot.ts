@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
-import { makeFolder, readJson, writeDurably } from './durable-files.ts'
+import { makeFolder, readJsonOrNull, writeDurably } from './durable-files.ts'
 import { reason } from './log.ts'
 import { bootId } from './process-table.ts'
 
@@ -12,7 +12,7 @@ import { bootId } from './process-table.ts'
 export async function currentBoot(runtimeFolder: string): Promise<string> {
   await makeFolder(runtimeFolder)
   const path = join(runtimeFolder, 'boot.json')
-  const found = await readJson(path).catch(() => undefined)
+  const found = await readJsonOrNull(path)
   if (typeof found === 'object' && found !== null) {
     const { kernel, mark } = found as { kernel?: unknown; mark?: unknown }
     if (kernel === bootId() && typeof mark === 'string') return mark

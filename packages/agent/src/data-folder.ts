@@ -13,7 +13,7 @@
 import { link, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isTaken, makeFolder, readJson } from './durable-files.ts'
+import { isTaken, makeFolder, readJsonOrNull } from './durable-files.ts'
 import { asProcessIdentity, isAlive, type ProcessIdentity, processIdentity } from './process-table.ts'
 
 export interface DataFolder {
@@ -105,7 +105,7 @@ async function takeLock(path: string): Promise<boolean> {
 
 /** Its name is undefined when nobody holds the lock; a lock that names no process is that of nobody who is alive. */
 async function holderOf(path: string): Promise<{ process?: ProcessIdentity; name?: string }> {
-  const found = await readJson(path).catch(() => null)
+  const found = await readJsonOrNull(path)
   if (found === undefined) return {}
   const holder = asProcessIdentity(found)
   return holder ? { process: holder, name: `${holder.pid}-${holder.startTime}-${holder.bootId}` } : { name: 'damaged' }

@@ -58,7 +58,19 @@ export async function readJson(path: string): Promise<unknown> {
   try {
     return JSON.parse(text)
   } catch (error) {
-    throw new Error(`${path} is damaged: ${reason(error)}`)
+    throw new DamagedFile(`${path} is damaged: ${reason(error)}`)
+  }
+}
+
+class DamagedFile extends Error {}
+
+/** The same, but null when it cannot be parsed. What cannot be read just now (EMFILE, EIO) is no damage and throws. */
+export async function readJsonOrNull(path: string): Promise<unknown> {
+  try {
+    return await readJson(path)
+  } catch (error) {
+    if (error instanceof DamagedFile) return null
+    throw error
   }
 }
 

@@ -3,19 +3,22 @@
 // never started again by itself. Called by runner.ts, before and after a restart of the agent alike.
 
 import { watch } from 'node:fs'
-import { mkdir, readdir } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { readJson } from './durable-files.ts'
+import { readJsonOrNull } from './durable-files.ts'
 import { type ExecutorChild, startExecutor } from './executor-process.ts'
 import {
+  begunSteps,
   isCancelled,
   markReported,
   type Orchestration,
   type RunResult,
   readRunResult,
+  readStepBegin,
   readStepResults,
   reportedSteps,
   runnerOf,
+  type StepBegin,
   type StepResult,
   stepFolder,
   writeRunResult,
@@ -88,7 +91,7 @@ async function writeEnd({ at, run }: RunToFollow, message: string): Promise<void
   const begun = await unfinishedStep(at, run)
   if (begun) {
     const folder = stepFolder(at, begun.index, begun.id)
-    const leader = asProcessIdentity(await readJson(join(folder, 'process.json')))
+    const leader = asProcessIdentity(await readJsonOrNull(join(folder, 'process.json')))
     if (leader && isAlive(leader)) killGroup(leader.pid)
     // The executor may have been killed between starting the script and noting its process.
     else if (!leader) for (const pid of processesNaming(`${folder}/`)) killGroup(pid)
@@ -107,31 +110,13 @@ async function writeEnd({ at, run }: RunToFollow, message: string): Promise<void
   await writeRunResult(at, { run, status, trace: cancelled ? '' : message, steps: begun?.steps ?? 0 })
 }
 
-export interface StepBegin {
-  index: number
-  run: number
-  id: string
-  action: string
-  started: string
-  /** Of the whole document. */
-  steps: number
-}
-
 async function unfinishedStep(at: Orchestration, run: number): Promise<StepBegin | undefined> {
   const ended = new Set((await readStepResults(at)).filter((result) => result.run === run).map(({ index }) => index))
-  for (const name of await readdir(at.results)) {
-    if (!/^\d+\.begin$/.test(name)) continue
-    const begin = asStepBegin(await readJson(join(at.results, name)).catch(() => undefined))
+  for (const index of await begunSteps(at)) {
+    const begin = await readStepBegin(at, index)
     if (begin && begin.run === run && !ended.has(begin.index)) return begin
   }
   return undefined
-}
-
-function asStepBegin(value: unknown): StepBegin | undefined {
-  if (typeof value !== 'object' || value === null) return undefined
-  const { index, run, id, action, started, steps } = value as Partial<StepBegin>
-  if (index === undefined || run === undefined || !id || !action || !started || !steps) return undefined
-  return { index, run, id, action, started, steps }
 }
 
 interface Changes {

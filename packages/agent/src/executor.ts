@@ -26,17 +26,19 @@ import { readCredentials } from './credentials.ts'
 import { type DataFolder, dataFolderOf } from './data-folder.ts'
 import { download } from './download.ts'
 import { readJson } from './durable-files.ts'
-import type { StepBegin } from './execution.ts'
 import { type Job, readJob } from './inbox.ts'
-import { createLog, reason } from './log.ts'
+import { createLog, type Log, reason } from './log.ts'
 import {
+  begunSteps,
   claimRun,
+  DAMAGED_RESULT,
   isCancelled,
   type Orchestration,
   orchestrationOf,
   readCallEnd,
   readInnerDocument,
   readStepResults,
+  type StepBegin,
   type StepResult,
   stepFolder,
   writeCallEnd,
@@ -57,7 +59,7 @@ const KILLED = 137
 const REBOOT = 194
 
 /** Runs the document to its end; resolves at once when another process has the run. */
-export async function runExecutor(dataFolder: string, commandId: string, runText: string): Promise<void> {
+async function runExecutor(dataFolder: string, commandId: string, runText: string, log: Log): Promise<void> {
   const run = Number(runText)
   const folder = dataFolderOf(dataFolder)
   const at = orchestrationOf(folder.orchestration, commandId)
@@ -73,7 +75,10 @@ export async function runExecutor(dataFolder: string, commandId: string, runText
   if (self === undefined || !(await claimRun(at, run, self))) return
   await look()
   try {
-    const job = await readJob(folder, 'current', commandId)
+    const job = await readJob(folder, 'current', commandId).catch((error) => {
+      log.error('document is damaged', { commandId, reason: reason(error) })
+      throw new Error('the document was damaged on the disk of this node and cannot be run')
+    })
     if (job === undefined) throw new Error('the document is no longer in the inbox')
     await runJob({ folder, at, job, run, cancelled: cancel.signal })
   } catch (error) {
@@ -106,9 +111,13 @@ async function runJob(task: Task): Promise<void> {
   }
   const steps = await planned(context, openDocument(payload.DocumentContent), payload.Parameters, 'by-server')
   const earlier = new Map((await readStepResults(at)).map((result) => [result.index, result]))
+  const begun = await begunSteps(at)
   const outcomes: StepOutcome[] = []
   for (const [index, step] of steps.entries()) {
     const before = earlier.get(index)
+    // Whether it has run to its end nobody knows: it must not run again, and nothing that builds on it may.
+    if (begun.has(index) && (before === undefined || before.message === DAMAGED_RESULT))
+      throw new Error(`${DAMAGED_RESULT}: ${step.id}`)
     if (before && before.status !== 'SuccessAndReboot') {
       outcomes.push(before)
       continue
@@ -312,7 +321,7 @@ export async function runExecutorProcess(args: string[]): Promise<void> {
   const log = createLog('info')
   try {
     if (!dataFolder || !commandId || !run) throw new Error('data folder, command id and run are needed')
-    await runExecutor(dataFolder, commandId, run)
+    await runExecutor(dataFolder, commandId, run, log)
   } catch (error) {
     log.error('executor failed', { reason: reason(error) })
     process.exitCode = 1

@@ -187,10 +187,19 @@ export async function readIdentity(path: string): Promise<Identity | undefined> 
   if (typeof found === 'object' && found !== null) {
     const identity = found as Partial<Identity>
     const { endpoint, region, instanceId, fingerprint, machine, privateKey, keyCreated } = identity
-    if (endpoint && region && instanceId && fingerprint && machine && privateKey && keyCreated)
+    if (endpoint && region && instanceId && fingerprint && machine && privateKey && keyCreated && isKey(privateKey))
       return { endpoint, region, instanceId, fingerprint, machine, privateKey, keyCreated }
   }
   throw new Error(`${path} is damaged: register this node anew in an empty data folder`)
+}
+
+function isKey(pem: string): boolean {
+  try {
+    createPrivateKey(pem)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** Makes the prepared key the node's own. */

@@ -4,10 +4,11 @@
 
 import { readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseSendCommandPayload } from '@musterbook/wire'
+import { buildJobId, parseSendCommandPayload, SEND_COMMAND_TOPIC } from '@musterbook/wire'
 import type { DataFolder } from './data-folder.ts'
 import { isMissing, readJson, syncFolder, writeDurably } from './durable-files.ts'
 import { type Log, reason } from './log.ts'
+import { sha256 } from './transport.ts'
 
 export interface Job {
   commandId: string
@@ -41,7 +42,7 @@ export async function isKnown(folder: DataFolder, commandId: string): Promise<bo
 }
 
 export async function putPending(folder: DataFolder, job: Job): Promise<void> {
-  await writeDurably(fileOf(folder.pending, job.commandId), JSON.stringify(job))
+  await writeDurably(fileOf(folder.pending, job.commandId), JSON.stringify({ ...job, digest: digestOf(job) }))
 }
 
 export async function makeCurrent(folder: DataFolder, commandId: string): Promise<void> {
@@ -56,23 +57,43 @@ export async function makeDone(folder: DataFolder, commandId: string): Promise<v
   await rm(fileOf(folder.pending, commandId), { force: true })
 }
 
-/** What an earlier agent left, oldest first. A damaged file is told and left alone, never run. */
-export async function readJobs(folder: DataFolder, state: 'pending' | 'current', log: Log): Promise<Job[]> {
+/**
+ * What an earlier agent left, oldest first. Of a damaged file the name is left: the document goes on without content,
+ * which lets nothing be run and everything be reported.
+ */
+export async function readJobs(
+  folder: DataFolder,
+  instanceId: string,
+  state: 'pending' | 'current',
+  log: Log,
+): Promise<Job[]> {
   const jobs: Job[] = []
   for (const name of await readdir(folder[state])) {
     const commandId = name.replace(/\.json$/, '')
     if (!name.endsWith('.json') || !isCommandId(commandId)) continue
+    if (await isDone(folder, commandId)) {
+      await makeDone(folder, commandId)
+      continue
+    }
     try {
       const job = await readJob(folder, state, commandId)
-      if (await isDone(folder, commandId)) await makeDone(folder, commandId)
-      else if (job) jobs.push(job)
+      if (job) jobs.push(job)
     } catch (error) {
-      log.error('document cannot be read', { commandId, reason: reason(error) })
+      log.error('document is damaged', { commandId, reason: reason(error) })
+      const received = (await stat(join(folder[state], name))).mtimeMs
+      jobs.push({
+        commandId,
+        jobId: buildJobId(commandId, instanceId),
+        topic: SEND_COMMAND_TOPIC,
+        content: '',
+        received,
+      })
     }
   }
   return jobs.sort((a, b) => a.received - b.received)
 }
 
+/** Throws when it is damaged: a document that is not what was sent must not be run. */
 export async function readJob(
   folder: DataFolder,
   state: 'pending' | 'current',
@@ -81,13 +102,17 @@ export async function readJob(
   const found = await readJson(fileOf(folder[state], commandId))
   if (found === undefined) return undefined
   if (typeof found === 'object' && found !== null) {
-    const { jobId, topic, content, received } = found as Partial<Job>
-    if (typeof jobId === 'string' && typeof topic === 'string' && typeof content === 'string' && received) {
-      parseSendCommandPayload(content)
-      return { commandId, jobId, topic, content, received }
+    const { digest, ...job } = found as Job & { digest: unknown }
+    if (job.commandId === commandId && digest === digestOf(job)) {
+      parseSendCommandPayload(job.content)
+      return job
     }
   }
-  throw new Error(`${commandId} is no document`)
+  throw new Error(`${commandId} is not what was written`)
+}
+
+function digestOf({ commandId, jobId, topic, content, received }: Job): string {
+  return sha256(JSON.stringify([commandId, jobId, topic, content, received]))
 }
 
 /** Forgets names older than seven days and removes what those documents left; answers how many. */

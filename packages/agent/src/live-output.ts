@@ -8,6 +8,7 @@ import { randomUUID } from 'node:crypto'
 import { open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
+  buildJobId,
   buildOutputChunk,
   OUTPUT_CHUNK_BYTES,
   OUTPUT_MESSAGE,
@@ -16,10 +17,10 @@ import {
   type OutputStream,
 } from '@musterbook/wire'
 import type { DataFolder } from './data-folder.ts'
-import { isMissing, readJson, writeDurably } from './durable-files.ts'
+import { isMissing, writeDurably } from './durable-files.ts'
 import { isCommandId } from './inbox.ts'
 import { type Log, reason } from './log.ts'
-import { type Orchestration, orchestrationOf, stepFolder } from './orchestration.ts'
+import { type Orchestration, orchestrationOf, readStepBegin, stepFolder } from './orchestration.ts'
 import type { SendMessage } from './outbox.ts'
 
 /** Milliseconds between two looks at what scripts have written. */
@@ -70,8 +71,13 @@ interface Followed {
 }
 
 /** Takes up what an earlier agent noted. */
-export async function openLiveOutput(folder: DataFolder, send: SendMessage, log: Log): Promise<LiveOutput> {
-  const documents = await readUnsent(folder, log)
+export async function openLiveOutput(
+  folder: DataFolder,
+  instanceId: string,
+  send: SendMessage,
+  log: Log,
+): Promise<LiveOutput> {
+  const documents = await readUnsent(folder, instanceId, log)
   let openedAt = 0
   let busy = false
   let known = false
@@ -154,7 +160,7 @@ export async function openLiveOutput(folder: DataFolder, send: SendMessage, log:
     async ended(jobId) {
       const document = documents.get(jobId)
       if (document === undefined) return
-      if (await hasMore(document)) await writeDurably(unsentMark(folder, jobId), JSON.stringify({ jobId }))
+      if (await hasMore(document)) await writeDurably(unsentMark(folder, jobId), '')
       document.endedAt = Date.now()
     },
     acknowledged({ jobId, step, stream: name, next }) {
@@ -202,16 +208,16 @@ const unsentMark = (folder: DataFolder, jobId: string): string => join(folder.un
 const commandIdOf = (jobId: string): string => jobId.split('.')[2] ?? ''
 
 /** The documents that ended before everything they wrote was taken; the control plane says from where it wants the rest. */
-async function readUnsent(folder: DataFolder, log: Log): Promise<Map<string, Followed>> {
+async function readUnsent(folder: DataFolder, instanceId: string, log: Log): Promise<Map<string, Followed>> {
   const documents = new Map<string, Followed>()
   for (const name of await readdir(folder.unsent)) {
-    const path = join(folder.unsent, name)
-    const { jobId } = ((await readJson(path).catch(() => undefined)) ?? {}) as { jobId?: unknown }
-    if (typeof jobId !== 'string' || !isCommandId(commandIdOf(jobId))) {
-      await rm(path, { force: true })
+    const commandId = name.replace(/\.json$/, '')
+    if (!name.endsWith('.json') || !isCommandId(commandId)) {
+      await rm(join(folder.unsent, name), { force: true })
       continue
     }
-    const at = orchestrationOf(folder.orchestration, commandIdOf(jobId))
+    const jobId = buildJobId(commandId, instanceId)
+    const at = orchestrationOf(folder.orchestration, commandId)
     documents.set(jobId, { at, streams: new Map(), endedAt: Date.now(), waiting: new Set() })
     log.info('output of an ended document goes on', { jobId })
   }
@@ -223,8 +229,8 @@ async function findStreams({ at, streams }: Followed): Promise<void> {
   for (const name of await namesIn(at.results)) {
     const index = /^(\d+)\.begin$/.exec(name)?.[1]
     if (index === undefined) continue
-    const begin = (await readJson(join(at.results, name)).catch(() => undefined)) as { id?: unknown } | undefined
-    if (typeof begin?.id !== 'string') continue
+    const begin = await readStepBegin(at, Number(index))
+    if (begin === undefined) continue
     for (const stream of OUTPUT_STREAMS) {
       const key = `${stream} ${begin.id}`
       if (streams.has(key)) continue

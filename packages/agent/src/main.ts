@@ -87,8 +87,8 @@ async function work(
   let channel: ControlChannel | undefined
   const send: SendMessage = (type, messageId, payload) => channel?.send(type, messageId, payload) ?? false
   const outbox = await openOutbox(folder.replies, send, log)
-  const output = await openLiveOutput(folder, send, log)
-  const runner = await createRunner(settings, folder, outbox, output, log, signal)
+  const output = await openLiveOutput(folder, instanceId, send, log)
+  const runner = await createRunner(settings, folder, instanceId, outbox, output, log, signal)
   const health = createHealth({
     instanceId,
     everySeconds: settings.healthSeconds,

@@ -4,17 +4,19 @@
 //   run-<n>.json             the process that runs the document for the n-th time; made once, with a link
 //   result-<n>.json          how that run ended
 //   cancel                   somebody wants it ended
+//   results/<i>.begin        step i has begun
 //   results/<i>.json         how step i ended                 results/<i>-<n>.reported  the agent has posted it
 //   steps/<i>-<name>/        _script.sh, stdout, stderr, process.json
 //   calls/<i.n…>.json        how a part of step i ended    calls/<i.n…>.document.json  the document that it runs
 //   executor.log             what the executor itself had to say
 
 import { link, open, readdir, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { StepStatus } from '@musterbook/document'
-import { isMissing, isTaken, makeFolder, readJson, syncFolder, writeDurably } from './durable-files.ts'
-import { asProcessIdentity, type ProcessIdentity } from './process-table.ts'
+import { isMissing, isTaken, makeFolder, readJson, readJsonOrNull, syncFolder, writeDurably } from './durable-files.ts'
+import { asProcessIdentity, bootId, type ProcessIdentity, processesNaming, processIdentity } from './process-table.ts'
 import type { InnerDocument, StepEnd } from './steps/step.ts'
+import { sha256 } from './transport.ts'
 
 export interface StepResult {
   index: number
@@ -35,6 +37,17 @@ export interface StepResult {
   hideErrors?: boolean
 }
 
+/** On disk before the step begins. */
+export interface StepBegin {
+  index: number
+  run: number
+  id: string
+  action: string
+  started: string
+  /** Of the whole document. */
+  steps: number
+}
+
 export interface RunResult {
   run: number
   status: StepStatus
@@ -43,6 +56,9 @@ export interface RunResult {
   /** Steps that the document has, run or not. */
   steps: number
 }
+
+/** No process has this number: Linux counts to 2^22. */
+const NOBODY = 2 ** 22 + 1
 
 export interface Orchestration {
   root: string
@@ -89,9 +105,14 @@ export async function claimRun(at: Orchestration, run: number, identity: Process
   }
 }
 
-/** Who runs or ran it for the n-th time; undefined before anyone has. */
+/** Who runs or ran it for the n-th time; undefined before anyone has. A damaged file was somebody's: who is still there? */
 export async function runnerOf(at: Orchestration, run: number): Promise<ProcessIdentity | undefined> {
-  return asProcessIdentity(await readJson(join(at.root, `run-${run}.json`)))
+  const found = await readJsonOrNull(join(at.root, `run-${run}.json`))
+  if (found === undefined) return undefined
+  const named = asProcessIdentity(found)
+  if (named) return named
+  const [alive] = processesNaming(`\0${basename(at.root)}\0${run}\0`)
+  return (alive === undefined ? undefined : processIdentity(alive)) ?? { pid: NOBODY, startTime: '', bootId: bootId() }
 }
 
 /** The highest number of a run that has begun; 0 before the first. */
@@ -104,15 +125,42 @@ export async function writeStepResult(at: Orchestration, result: StepResult): Pr
   await writeDurably(join(at.results, `${result.index}.json`), JSON.stringify(result))
 }
 
-/** In the order of the document. */
+/** In the order of the document. A step whose result is damaged has failed; one that nothing is known of is left out. */
 export async function readStepResults(at: Orchestration): Promise<StepResult[]> {
   const results: StepResult[] = []
-  for (const name of await namesIn(at.results)) {
-    if (!/^\d+\.json$/.test(name)) continue
-    const result = asStepResult(await readJson(join(at.results, name)))
+  for (const index of indexesIn(await namesIn(at.results), /^(\d+)\.json$/)) {
+    const found = asStepResult(await readJsonOrNull(join(at.results, `${index}.json`)))
+    const result = found?.index === index ? found : await damagedResult(at, index)
     if (result) results.push(result)
   }
   return results.sort((a, b) => a.index - b.index)
+}
+
+export const DAMAGED_RESULT = 'how this step ended was damaged on the disk of this node'
+
+async function damagedResult(at: Orchestration, index: number): Promise<StepResult | undefined> {
+  const begin = await readStepBegin(at, index)
+  if (begin === undefined) return undefined
+  const { run, id, action, started } = begin
+  return { index, run, id, action, status: 'Failed', code: 1, started, ended: started, message: DAMAGED_RESULT }
+}
+
+/** Steps that have begun in any run, whether anything can be read of it or not. */
+export async function begunSteps(at: Orchestration): Promise<Set<number>> {
+  return new Set(indexesIn(await namesIn(at.results), /^(\d+)\.(?:begin|json)$/))
+}
+
+function indexesIn(names: string[], pattern: RegExp): number[] {
+  return names.flatMap((name) => pattern.exec(name)?.[1] ?? []).map(Number)
+}
+
+/** Undefined as well when it is damaged: it is not synced, and after a power cut nobody needs it. */
+export async function readStepBegin(at: Orchestration, index: number): Promise<StepBegin | undefined> {
+  const found = await readJsonOrNull(join(at.results, `${index}.begin`))
+  if (typeof found !== 'object' || found === null) return undefined
+  const { run, id, action, started, steps } = found as Partial<StepBegin>
+  if (run === undefined || !id || !action || !started || !steps) return undefined
+  return { index, run, id, action, started, steps }
 }
 
 /** Calls of one step, or of a document that it runs: those that have ended are not made again after a restart. */
@@ -131,20 +179,35 @@ export async function readCallEnd(at: Orchestration, call: string): Promise<Step
 
 export async function writeInnerDocument(at: Orchestration, call: string, document: InnerDocument): Promise<void> {
   await makeFolder(at.calls)
-  await writeDurably(join(at.calls, `${call}.document.json`), JSON.stringify(document))
+  await writeDurably(
+    join(at.calls, `${call}.document.json`),
+    JSON.stringify({ ...document, digest: sha256(document.text) }),
+  )
 }
 
+/** Throws when it is not what was written: half of it may have run. */
 export async function readInnerDocument(at: Orchestration, call: string): Promise<InnerDocument | undefined> {
-  return (await readJson(join(at.calls, `${call}.document.json`))) as InnerDocument | undefined
+  const path = join(at.calls, `${call}.document.json`)
+  const found = await readJson(path)
+  if (found === undefined) return undefined
+  const { text, format, digest } = (found ?? {}) as InnerDocument & { digest: unknown }
+  if (typeof text === 'string' && digest === sha256(text)) return { text, format }
+  throw new Error(`${path} is damaged`)
 }
 
 export async function writeRunResult(at: Orchestration, result: RunResult): Promise<void> {
   await writeDurably(join(at.root, `result-${result.run}.json`), JSON.stringify(result))
 }
 
+/** A run whose end is damaged has ended, and failed: whatever it ran is not run again. */
 export async function readRunResult(at: Orchestration, run: number): Promise<RunResult | undefined> {
-  return asRunResult(await readJson(join(at.root, `result-${run}.json`)))
+  const found = await readJsonOrNull(join(at.root, `result-${run}.json`))
+  if (found === undefined) return undefined
+  const result = asRunResult(found)
+  return result?.run === run ? result : { run, status: 'Failed', trace: DAMAGED_END, steps: 0 }
 }
+
+const DAMAGED_END = 'how this document ended was damaged on the disk of this node'
 
 /** Names of the step results that were posted, as `<index>-<run>`. */
 export async function reportedSteps(at: Orchestration): Promise<Set<string>> {

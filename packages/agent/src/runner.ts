@@ -42,17 +42,24 @@ const MOST_RUNS = 15
 const REPLY_BEFORE_REBOOT = 5000
 /** A machine that has not restarted this many milliseconds after it was asked to will not. */
 const REBOOT_PATIENCE = 15 * 60_000
+/** Pauses after a document could not be carried through, in milliseconds; they double up to the longest. */
+const FIRST_PAUSE = 1000
+const LONGEST_PAUSE = 60_000
 
 export async function createRunner(
   settings: Settings,
   folder: DataFolder,
+  instanceId: string,
   outbox: Outbox,
   output: LiveOutput,
   log: Log,
   signal: AbortSignal,
 ): Promise<Runner> {
   const boot = await currentBoot(settings.runtimeFolder)
-  const pending: Job[] = await readJobs(folder, 'pending', log)
+  const current = await readJobs(folder, instanceId, 'current', log)
+  const isCurrent = ({ commandId }: Job) => current.some((job) => job.commandId === commandId)
+  // A power cut between the two folders may leave a document in both.
+  const pending = (await readJobs(folder, instanceId, 'pending', log)).filter((job) => !isCurrent(job))
   const running = new Map<string, Promise<void>>()
   let rebooting = false
   /** One accept at a time: two deliveries of one document must not both find it unknown. */
@@ -80,19 +87,31 @@ export async function createRunner(
     while (!signal.aborted && !rebooting && running.size < settings.commandWorkers) {
       const job = pending.shift()
       if (job === undefined) return
-      start(job, makeCurrent(folder, job.commandId))
+      start(job, () => makeCurrent(folder, job.commandId))
     }
   }
 
-  function start(job: Job, ready: Promise<void>): void {
-    const work = ready
-      .then(() => execute(job))
-      .catch((error) => log.error('document not carried through', { commandId: job.commandId, reason: reason(error) }))
-      .finally(() => {
-        running.delete(job.commandId)
-        pump()
-      })
+  function start(job: Job, ready: () => Promise<void>): void {
+    const work = untilCarriedThrough(job, ready).finally(() => {
+      running.delete(job.commandId)
+      pump()
+    })
     running.set(job.commandId, work)
+  }
+
+  /** What a full disk kept from being written is written once there is room: everything here may begin again anywhere. */
+  async function untilCarriedThrough(job: Job, ready: () => Promise<void>): Promise<void> {
+    let isReady = false
+    for (let millis = FIRST_PAUSE; !signal.aborted; millis = Math.min(LONGEST_PAUSE, millis * 2)) {
+      try {
+        if (!isReady) await ready()
+        isReady = true
+        return await execute(job)
+      } catch (error) {
+        log.error('document not carried through', { commandId: job.commandId, reason: reason(error) })
+        await pause(millis, signal)
+      }
+    }
   }
 
   async function execute(job: Job): Promise<void> {
@@ -167,7 +186,7 @@ export async function createRunner(
     if (runner) signalProcess(runner, 'SIGTERM')
   }
 
-  for (const job of await readJobs(folder, 'current', log)) start(job, Promise.resolve())
+  for (const job of current) start(job, async () => {})
   pump()
 
   return {
@@ -208,7 +227,9 @@ function rebootMark(at: Orchestration, run: number): string {
 
 async function readMark(path: string): Promise<string | undefined> {
   try {
-    return await readFile(path, 'utf8')
+    const mark = await readFile(path, 'utf8')
+    // Half a mark is none: it would look like that of another boot, and the script would run again without a restart.
+    return /^[0-9a-f-]{36}$/.test(mark) ? mark : undefined
   } catch (error) {
     if (isMissing(error)) return undefined
     throw error
