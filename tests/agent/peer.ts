@@ -267,6 +267,7 @@ export async function startPeer(): Promise<Peer> {
   function serveFile(request: IncomingMessage, response: ServerResponse): unknown {
     const [path = ''] = (request.url ?? '').split('?')
     const { authorization } = request.headers
+    if (request.headers['x-amz-date'] !== undefined && isOffInTime(request)) return response.writeHead(403).end()
     peer.downloads.push({ path, isSigned: signatureIsValid(request, '', 's3'), authorization })
     const file = peer.files.get(path)
     return response.writeHead(file ? (file.status ?? 200) : 404, file?.headers).end(file?.body)
@@ -293,8 +294,7 @@ export async function startPeer(): Promise<Peer> {
     input: Record<string, string>,
     body: string,
   ): unknown {
-    if (Math.abs((amzDateToMillis(String(request.headers['x-amz-date'])) ?? 0) - Date.now()) > SKEW)
-      return refuse(response, 'InvalidSignatureException', 'Signature expired', 400)
+    if (isOffInTime(request)) return refuse(response, 'InvalidSignatureException', 'Signature expired', 400)
     const parsed = parseAuthorization(request.headers.authorization ?? '')
     const node = parsed.ok ? parsed.accessKeyId : ''
     const signatureIsValid = parsed.ok && rsaSignatureIsValid(request, body, keys.get(node) ?? '')
@@ -315,6 +315,7 @@ export async function startPeer(): Promise<Peer> {
 
   function signatureIsValid(request: IncomingMessage, body: string, service: string): boolean {
     const parsed = parseAuthorization(request.headers.authorization ?? '')
+    if (isOffInTime(request)) return false
     if (!parsed.ok || parsed.service !== service || request.headers['x-amz-security-token'] !== sessionToken)
       return false
     const signed = signatureOf(signingKey(secret, parsed.date, REGION, service, hmac), toSign(request, body), hmac)
@@ -322,6 +323,10 @@ export async function startPeer(): Promise<Peer> {
   }
 
   return peer
+}
+
+function isOffInTime(request: IncomingMessage): boolean {
+  return Math.abs((amzDateToMillis(String(request.headers['x-amz-date'])) ?? 0) - Date.now()) > SKEW
 }
 
 function rsaSignatureIsValid(request: IncomingMessage, body: string, publicKey: string): boolean {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
   type AgentProcess,
+  agentBundle,
   endExecutors,
   executorsOf,
   newDataFolder,
@@ -406,9 +407,29 @@ describe('an identity', () => {
     const onClock = async (hours: number) => {
       const shift = join(dataFolder, 'shift.cjs')
       writeFileSync(shift, `const now = Date.now; Date.now = () => now() + ${hours} * 3600_000\n`)
-      agents.push(startAgent(peer, dataFolder, {}, shift))
+      // The processes of its documents live on the same machine.
+      const executorCommand = [process.execPath, '--require', shift, agentBundle()]
+      agents.push(startAgent(peer, dataFolder, { executorCommand }, shift))
       await until('the control channel is open', () => peer.openings > 0)
     }
+
+    it.each([
+      ['ahead', 24],
+      ['behind', -24],
+    ])('works when the clock is a day %s, signs what its documents fetch, and says so', async (direction, hours) => {
+      await onClock(hours)
+      peer.files.set('/bucket/setup.sh', { body: 'echo fetched\n' })
+      const sourceInfo = JSON.stringify({ path: `${peer.endpoint}/bucket/setup.sh` })
+      const get = { action: 'aws:downloadContent', name: 'get', inputs: { sourceType: 'S3', sourceInfo } }
+      const { mainSteps } = shellDocument('. ./setup.sh') as { mainSteps: { inputs: object }[] }
+      const run = mainSteps.map((step) => ({ ...step, inputs: { ...step.inputs, workingDirectory: '.' } }))
+      const final = await ended(peer.sendCommand({ document: { schemaVersion: '2.2', mainSteps: [get, ...run] } }))
+      expect(final.documentStatus).toBe('Success')
+      expect(peer.downloads).toMatchObject([{ path: '/bucket/setup.sh', isSigned: true }])
+      const warned = `the clock of this machine is wrong: the agent goes by that of the control plane","seconds`
+      const capital = direction === 'ahead' ? 'Ahead' : 'Behind'
+      expect(agents[0]?.log()).toMatch(new RegExp(`${warned}${capital}":(86399|86400|86401)}`))
+    })
 
     it('does not ask for one role token after the other when the clock is hours ahead', async () => {
       await onClock(2)

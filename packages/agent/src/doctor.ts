@@ -104,7 +104,7 @@ export function clock(date: string | undefined | null): Finding {
     return good('the clock of this machine agrees with that of the control plane')
   const seconds = Math.round(Math.abs(skew) / 1000)
   return bad(
-    `the clock of this machine is ${seconds} s ${skew > 0 ? 'ahead' : 'behind'}: set it, signatures are refused from 300 s on`,
+    `the clock of this machine is ${seconds} s ${skew > 0 ? 'ahead' : 'behind'}: set it, what is signed by it is refused from 300 s on (the agent itself goes by the clock of the control plane)`,
   )
 }
 

@@ -60,7 +60,7 @@ export async function runAgent(given: AgentSettings, signal: AbortSignal): Promi
     stop.abort()
   })
   const unlock = await lockDataFolder(folder)
-  const transport = createTransport(settings)
+  const transport = createTransport({ ...settings, clockIsWrong: (ahead) => warnOfClock(ahead, log) })
   try {
     const identity = await registered(settings, folder, transport, log)
     await writeConnection(folder, settings, identity)
@@ -127,6 +127,13 @@ async function work(
   output.close()
   resending()
   tidying()
+}
+
+function warnOfClock(ahead: number, log: Log): void {
+  const seconds = Math.round(Math.abs(ahead) / 1000)
+  log.warn('the clock of this machine is wrong: the agent goes by that of the control plane', {
+    [ahead > 0 ? 'secondsAhead' : 'secondsBehind']: seconds,
+  })
 }
 
 /** Where an executor finds the control plane: it has no settings of its own. */

@@ -54,6 +54,8 @@ export interface TransportOptions {
   endpoint: string
   region: string
   ca?: string | undefined
+  /** Told by how many milliseconds this machine's clock is ahead, each time that it turns out to be wrong. */
+  clockIsWrong?: ((ahead: number) => void) | undefined
   /** Sockets kept for calls; 2 are enough for one node. */
   maxSockets?: number
 }
@@ -121,6 +123,7 @@ export function createTransport(options: TransportOptions): Transport {
       const away = theirs - Date.now()
       if (Math.abs(away - skew) < SKEW_WORTH_CORRECTING) return false
       skew = away
+      options.clockIsWrong?.(-away)
       return true
     },
     close: () => agent.destroy(),
