@@ -164,6 +164,7 @@ describe('nodes', () => {
     const all = [web.nodeId, db.nodeId, windows.nodeId].sort()
     expect(await found('InstanceIds', web.nodeId)).toEqual([web.nodeId])
     expect(await found('SourceIds', 'mi-0123456789abcdef0')).toEqual([])
+    expect(await found('InstanceIds', 'i-0123456789abcdef0')).toEqual([]) // it may register yet
     expect(await found('PlatformTypes', 'Windows')).toEqual([windows.nodeId])
     expect(await found('AgentVersion', '3.3.0.0')).toEqual(all)
     expect(await found('IamRole', 'node')).toEqual(all)

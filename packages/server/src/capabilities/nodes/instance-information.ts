@@ -4,6 +4,7 @@ import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { connectedNodes } from '../messaging/index.ts'
 import { describeInformation } from './describe.ts'
+import { isInstanceId } from './rules.ts'
 import { pageOfNodes } from './scan.ts'
 import * as store from './store.ts'
 import { tagFilter, taggedNodes } from './tagged.ts'
@@ -96,7 +97,8 @@ async function addFilter(context: Context, filters: Filters, key: string, values
   if (name === 'PingStatus') filters.pingStatuses = values
   else if (name === 'InstanceIds') {
     const known = new Set((await store.readPlatforms(context.sql, context, values)).map(({ nodeId }) => nodeId))
-    const wrong = values.find((value) => !known.has(value))
+    // Scripts wait for an instance that has not registered yet by asking for its id until the list is not empty.
+    const wrong = values.find((value) => !known.has(value) && !isInstanceId(value))
     if (wrong !== undefined)
       throw new AwsError('InvalidInstanceId', `The instance ID ${wrong} is not valid: no managed node has it.`)
     filters.stored.push({ nodeIds: values })

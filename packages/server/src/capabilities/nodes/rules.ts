@@ -13,6 +13,9 @@ const NODE_ID = /^(i-([0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17})$/
 
 export const isNodeId = (text: string): boolean => NODE_ID.test(text)
 
+/** The kind of id that AWS gives instances of EC2: it is known before the machine registers. */
+export const isInstanceId = (text: string): boolean => text.startsWith('i-') && isNodeId(text)
+
 /** The id that an activation's tags ask for, if they ask for one. Throws ValidationException when it cannot be given. */
 export function wantedNodeId(tags: { Key?: string; Value?: string }[], registrationLimit: number): string | undefined {
   const wanted = tags.find((tag) => tag.Key === NODE_ID_TAG)?.Value
