@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -127,6 +127,19 @@ describe('aws:downloadContent', () => {
     const steps = stepsOf(await ended(document))
     expect(steps.get?.status).toBe('Failed')
     expect(steps.then1).toMatchObject({ status: 'Success', standardOutput: 'listed\n' })
+  })
+
+  it('writes through no link that somebody else has put into the folder', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'musterbook-shared-'))
+    const victim = join(folder, 'victim')
+    writeFileSync(victim, 'untouched')
+    symlinkSync(victim, join(folder, 'setup.json'))
+    peer.answers.set('GetDocument', () => ({ Content: '{}' }))
+    const steps = stepsOf(await ended(download('SSMDocument', { name: 'setup' }, `${folder}/`)))
+    expect(steps.get?.status).toBe('Success')
+    expect(readFileSync(victim, 'utf8')).toBe('untouched')
+    expect(readFileSync(join(folder, 'setup.json'), 'utf8')).toBe('{}')
+    rmSync(folder, { recursive: true })
   })
 
   it('says which answer it got where the file is not there', async () => {

@@ -87,6 +87,10 @@ export interface Peer {
   loseOutput: boolean
   /** How often the control channel was opened. */
   openings: number
+  /** Set to answer no call any more. */
+  silent: boolean
+  /** Calls that came while it was. */
+  unanswered: number
   /** Set to refuse replies their acknowledgement. */
   keepReplyAcks: boolean
   /** Set to be sent back with the next role token. */
@@ -160,6 +164,8 @@ export async function startPeer(): Promise<Peer> {
     output: new Map(),
     loseOutput: false,
     openings: 0,
+    silent: false,
+    unanswered: 0,
     keepReplyAcks: false,
     wantNewKey: false,
     tokenError: undefined,
@@ -242,6 +248,7 @@ export async function startPeer(): Promise<Peer> {
   }
 
   function answer(request: IncomingMessage, response: ServerResponse, body: string): unknown {
+    if (peer.silent) return peer.unanswered++
     if (request.url?.startsWith('/v1/control-channel/')) {
       if (!signatureIsValid(request, body, 'ssmmessages')) return refuse(response, 'AccessDeniedException', '', 403)
       const token = randomUUID()

@@ -1,4 +1,14 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
@@ -359,6 +369,32 @@ describe('a clean end', () => {
     expect(existsSync(join(dataFolder, 'agent.pid'))).toBe(false)
   })
 
+  it('does not wait for the answer of a control plane that is silent', async () => {
+    const agent = await started({ healthSeconds: 5 })
+    peer.silent = true
+    await until('a call waits for its answer', () => peer.unanswered > 0)
+    let code: number | null | undefined
+    agent.stop().then((given) => {
+      code = given
+    })
+    await until('it has ended', () => code !== undefined)
+    expect(code).toBe(0)
+  })
+
+  it('does not wait for a reboot command that waits for it', async () => {
+    const asked = join(dataFolder, 'asked')
+    const whileAgentLives = 'while kill -0 $PPID; do sleep 0.1; done'
+    const agent = await started({ rebootCommand: ['sh', '-c', `echo asked >> ${asked}; ${whileAgentLives}`] })
+    peer.sendCommand({ document: shellDocument('exit 194') })
+    await until('the restart is asked for', () => linesOf(asked).length === 1)
+    let code: number | null | undefined
+    agent.stop().then((given) => {
+      code = given
+    })
+    await until('it has ended', () => code !== undefined)
+    expect(code).toBe(0)
+  })
+
   it('comes when the standard input that its parent holds is closed', async () => {
     const agent = await started({ watchStdin: true })
     agent.closeStdin()
@@ -371,6 +407,25 @@ describe('a clean end', () => {
     agents.push(agent)
     expect(await agent.ended).toBe(0)
   })
+})
+
+describe('a data folder', () => {
+  it('that others could look into is the agent\u2019s alone from its start on', async () => {
+    chmodSync(dataFolder, 0o755)
+    await started()
+    expect(statSync(dataFolder).mode & 0o777).toBe(0o700)
+  })
+
+  it.skipIf(process.getuid?.() !== 0)(
+    'of another user is refused: its owner would say what the agent runs',
+    async () => {
+      chownSync(dataFolder, 12_345, 12_345)
+      const agent = startAgent(peer, dataFolder)
+      agents.push(agent)
+      expect(await agent.ended).toBe(1)
+      expect(agent.log()).toContain('belongs to another user (uid 12345)')
+    },
+  )
 })
 
 describe('an identity', () => {

@@ -22,10 +22,16 @@ export async function currentBoot(runtimeFolder: string): Promise<string> {
   return mark
 }
 
-/** Runs the reboot command; undefined when it succeeded, else what was wrong. */
-export function requestReboot([program, ...args]: string[]): Promise<string | undefined> {
+/** Runs the reboot command; undefined when it succeeded or the signal came first, else what was wrong. */
+export function requestReboot(
+  [program, ...args]: string[],
+  patience: number,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const child = spawn(program ?? '', args, { stdio: 'ignore' })
+    const child = spawn(program ?? '', args, { stdio: 'ignore', timeout: patience })
+    // A restart ends the agent first, and the command may be waiting for just that.
+    signal.addEventListener('abort', () => resolve(undefined), { once: true })
     child.on('error', (error) => resolve(`the reboot command cannot be started: ${reason(error)}`))
     child.on('exit', (code, signal) =>
       resolve(code === 0 ? undefined : `the reboot command ended with ${signal ?? `code ${code}`}`),

@@ -10,7 +10,7 @@
 //   orchestration/<command id>/   scripts, output, results: see orchestration.ts
 //   runtime/                      what a restart of the machine makes void
 
-import { link, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, link, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isTaken, makeFolder, readJsonOrNull } from './durable-files.ts'
@@ -52,7 +52,20 @@ export function dataFolderOf(root: string): DataFolder {
 
 export async function makeDataFolder(folder: DataFolder): Promise<void> {
   const { root, pending, current, done, replies, unsent, orchestration } = folder
-  for (const path of [root, pending, current, done, replies, unsent, orchestration]) await makeFolder(path)
+  await makeFolder(root)
+  await makePrivate(root)
+  for (const path of [pending, current, done, replies, unsent, orchestration]) await makeFolder(path)
+}
+
+/** Whoever may write here says what the agent runs. A folder that was there before is not always the agent's alone. */
+async function makePrivate(root: string): Promise<void> {
+  const { uid, mode } = await stat(root)
+  const self = process.geteuid?.() ?? uid
+  if (uid !== self)
+    throw new Error(
+      `${root} belongs to another user (uid ${uid}): the agent's data folder must be its own user's (${self})`,
+    )
+  if ((mode & 0o077) !== 0) await chmod(root, 0o700)
 }
 
 /** How long an agent that is just ending may hold the lock, in milliseconds. */

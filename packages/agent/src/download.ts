@@ -1,6 +1,7 @@
 // One GET into a file: redirects followed, never from https to http, and the node's signature only for the control plane
 // itself, because it carries the session token.
 
+import { randomUUID } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
@@ -51,15 +52,18 @@ export async function download(
       throw new Error(`the server answered ${status} for ${at.origin}${at.pathname}`)
     }
     return whole(path, (beside) =>
-      pipeline(answer, createWriteStream(beside, { mode: 0o600 }), { signal: options.signal }),
+      pipeline(answer, createWriteStream(beside, { flags: 'wx', mode: 0o600 }), { signal: options.signal }),
     )
   }
   throw new Error(`more than ${MOST_REDIRECTS} redirects`)
 }
 
-/** The file appears whole or not at all: half of a script must never be what a later step runs. */
-async function whole(path: string, write: (beside: string) => Promise<void>): Promise<void> {
-  const beside = `${path}.${process.pid}.part`
+/**
+ * The file appears whole or not at all: half of a script must never be what a later step runs. What is written first has
+ * a name that nobody can foresee, and must be new: in a folder like /tmp somebody else may have put a link there.
+ */
+export async function whole(path: string, write: (beside: string) => Promise<void>): Promise<void> {
+  const beside = `${path}.${randomUUID()}.part`
   try {
     await write(beside)
     await rename(beside, path)

@@ -61,6 +61,8 @@ export async function runAgent(given: AgentSettings, signal: AbortSignal): Promi
   })
   const unlock = await lockDataFolder(folder)
   const transport = createTransport({ ...settings, clockIsWrong: (ahead) => warnOfClock(ahead, log) })
+  // Calls that a silent control plane does not answer would hold the end up for a minute.
+  stop.signal.addEventListener('abort', () => transport.close(), { once: true })
   try {
     const identity = await registered(settings, folder, transport, log)
     await writeConnection(folder, settings, identity)

@@ -158,7 +158,7 @@ export async function createRunner(
       if (signal.aborted) return undefined
       await writeDurably(rebootMark(at, end.run), boot)
       log.warn('restarting this machine', { commandId: job.commandId })
-      const failure = await requestReboot(settings.rebootCommand)
+      const failure = await requestReboot(settings.rebootCommand, REBOOT_PATIENCE, signal)
       if (failure !== undefined) return failure
       await pause(REBOOT_PATIENCE, signal)
       return signal.aborted ? undefined : 'this machine did not restart within 15 minutes'

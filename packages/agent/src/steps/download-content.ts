@@ -4,6 +4,7 @@
 import { mkdir, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, posix } from 'node:path'
 import type { Json, JsonObject } from '@musterbook/document'
+import { whole } from '../download.ts'
 import { reason } from '../log.ts'
 import { failed, type Plugin, type PluginRun, textInput } from './step.ts'
 
@@ -42,7 +43,7 @@ async function fromDocument(step: PluginRun, name: string) {
   const { Content: content } = await step.call('GetDocument', input)
   if (typeof content !== 'string') return failed(`the document ${name} came without content`)
   const path = await destination(step, `${posix.basename(plain ?? name)}.json`)
-  await writeFile(path, content, { mode: 0o600 })
+  await whole(path, (beside) => writeFile(beside, content, { flag: 'wx', mode: 0o600 }))
   await step.write('stdout', `Content downloaded to ${path}\n`)
   return { exitCode: 0 }
 }
