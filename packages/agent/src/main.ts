@@ -11,6 +11,7 @@ import { type Identity, registered, registeredForGood } from './identity.ts'
 import { forgetOld } from './inbox.ts'
 import { openLiveOutput } from './live-output.ts'
 import { createLog, type Log, reason } from './log.ts'
+import { rewrittenReply } from './lost-replies.ts'
 import { receiveMail } from './mail.ts'
 import { openOutbox, type SendMessage } from './outbox.ts'
 import { watchParent } from './parent-watch.ts'
@@ -88,7 +89,7 @@ async function work(
   const credentials = createRoleCredentials(identity, folder, transport, log)
   let channel: ControlChannel | undefined
   const send: SendMessage = (type, messageId, payload) => channel?.send(type, messageId, payload) ?? false
-  const outbox = await openOutbox(folder.replies, send, log)
+  const outbox = await openOutbox(folder.replies, send, (id) => rewrittenReply(folder, instanceId, id), log)
   const output = await openLiveOutput(folder, instanceId, send, log)
   const runner = await createRunner(settings, folder, instanceId, outbox, output, log, signal)
   const health = createHealth({

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { buildAgentJobReply, CONTROL_MESSAGE } from '@musterbook/wire'
 import { isMissing, writeDurably } from './durable-files.ts'
 import { type Log, reason } from './log.ts'
+import { sha256 } from './transport.ts'
 
 export interface Reply {
   jobId: string
@@ -40,8 +41,13 @@ interface Waiting {
   sent: number
 }
 
-/** Reads what an earlier agent left. */
-export async function openOutbox(folder: string, send: SendMessage, log: Log): Promise<Outbox> {
+/** Reads what an earlier agent left. `rewritten` answers what a damaged reply said, if that matters. */
+export async function openOutbox(
+  folder: string,
+  send: SendMessage,
+  rewritten: (messageId: string) => Promise<Reply | undefined>,
+  log: Log,
+): Promise<Outbox> {
   const waiting = new Map<string, Waiting>()
   const settlers = new Map<string, () => void>()
   for (const name of (await readdir(folder)).sort()) {
@@ -78,20 +84,25 @@ export async function openOutbox(folder: string, send: SendMessage, log: Log): P
         waiting.delete(messageId)
         waiting.set(messageId, entry)
       } catch (error) {
-        if (!isMissing(error)) log.error('reply cannot be read', { messageId, reason: reason(error) })
+        const isDamaged = !isMissing(error)
+        if (isDamaged) log.error('reply is damaged', { messageId, reason: reason(error) })
         await forget(messageId, entry.file)
+        const reply = isDamaged ? await rewritten(messageId) : undefined
+        if (reply) await post(messageId, reply)
       }
     }
   }
 
+  async function post(messageId: string, reply: Reply): Promise<void> {
+    const posted = waiting.get(messageId)?.posted ?? Date.now()
+    const entry = { file: join(folder, `${posted}-${messageId}.json`), posted, sent: 0 }
+    await writeDurably(entry.file, JSON.stringify({ ...reply, digest: digestOf(reply) }))
+    waiting.set(messageId, entry)
+    sendNow(messageId, entry, reply)
+  }
+
   return {
-    async post(messageId, reply) {
-      const posted = waiting.get(messageId)?.posted ?? Date.now()
-      const entry = { file: join(folder, `${posted}-${messageId}.json`), posted, sent: 0 }
-      await writeDurably(entry.file, JSON.stringify(reply))
-      waiting.set(messageId, entry)
-      sendNow(messageId, entry, reply)
-    },
+    post,
     async acknowledged(messageId) {
       const entry = waiting.get(messageId)
       if (entry === undefined) return
@@ -116,11 +127,14 @@ export async function openOutbox(folder: string, send: SendMessage, log: Log): P
 
 function asReply(value: unknown): Reply {
   if (typeof value === 'object' && value !== null) {
-    const { jobId, topic, content } = value as Partial<Reply>
-    if (typeof jobId === 'string' && typeof topic === 'string' && typeof content === 'string')
-      return { jobId, topic, content }
+    const { digest, ...reply } = value as Reply & { digest: unknown }
+    if (digest === digestOf(reply)) return reply
   }
-  throw new Error('not a reply')
+  throw new Error('it is not what was written')
+}
+
+function digestOf({ jobId, topic, content }: Reply): string {
+  return sha256(JSON.stringify([jobId, topic, content]))
 }
 
 /**
