@@ -364,6 +364,24 @@ describe('versions of a document', () => {
   })
 })
 
+describe('a document that was made under older rules', () => {
+  it('is described and read as before, but makes no further version', async () => {
+    const { account, ssm } = await newAccount()
+    const runbook = (...mainSteps: object[]) => JSON.stringify({ schemaVersion: '0.3', mainSteps })
+    const Content = runbook({ name: 'wait', action: 'aws:pause' })
+    await ssm.createDocument({ Name: 'old', DocumentType: 'Automation', Content })
+    const old = runbook({ name: 'wait', action: 'aws:hesitate' })
+    const hash = createHash('sha256').update(old).digest('hex')
+    await testbed.server.ground.sql`
+      update document_versions set content = ${old}, hash = ${hash} where account = ${account} and name = 'old'`
+    expect((await ssm.describeDocument({ Name: 'old' })).Document).toMatchObject({ Hash: hash, SchemaVersion: '0.3' })
+    const read = await ssm.getDocument({ Name: 'old', DocumentFormat: 'YAML' })
+    expect(parse(read.Content ?? '')).toEqual(JSON.parse(old))
+    const further = ssm.updateDocument({ Name: 'old', Content: `${old} `, DocumentVersion: '$LATEST' })
+    expect(await refusal(further)).toEqual({ name: 'InvalidDocumentContent', message: 'Unknown action: aws:hesitate' })
+  })
+})
+
 describe("Amazon's documents", () => {
   it('are there in every account, by name and by ARN', async () => {
     const { ssm } = await newAccount()

@@ -36,6 +36,11 @@ export function parseDocument(content: string, format: DocumentFormat, type?: Do
   return build(readObject(content, format), utf8Length(content), { strict: true, type })
 }
 
+/** The document in a text that was taken before: it stays what it is, whatever has come to be refused since. */
+export function reopenDocument(content: string, format: DocumentFormat, type: DocumentType): SsmDocument {
+  return build(readObject(content, format), utf8Length(content), { strict: false, type })
+}
+
 /** The document in data that a server has sent; DocumentError InvalidDocument with the official agent's text. */
 export function openDocument(data: unknown): SsmDocument {
   const content = plain(data)
@@ -247,11 +252,13 @@ function readRuntimeConfig(content: JsonObject, common: CommonMembers, { strict 
 
 // ---- schema 0.3
 
-function readRunbook(content: JsonObject, common: CommonMembers, { type }: Reading): SsmDocument {
+function readRunbook(content: JsonObject, common: CommonMembers, { strict, type }: Reading): SsmDocument {
   const list = member(content, 'mainSteps')
   if (!isFilledList(list)) throw missing('mainSteps')
-  checkRunbook(content, list, type === 'Automation.ChangeTemplate')
-  checkDeclared(list.map(withoutScript), common.parameters)
+  if (strict) {
+    checkRunbook(content, list, type === 'Automation.ChangeTemplate')
+    checkDeclared(list.map(withoutScript), common.parameters)
+  }
   return { kind: 'automation', ...common }
 }
 

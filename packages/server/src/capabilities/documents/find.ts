@@ -13,6 +13,7 @@ import {
   parseDocument,
   parseReference,
   parseVersion,
+  reopenDocument,
   type SsmDocument,
   toJson,
 } from '@musterbook/document'
@@ -246,7 +247,8 @@ export function typedDocument(
     parsed.set(key, known)
     return known
   }
-  const typed = inAwsTerms(() => parseAs(version.content, version.documentFormat, version.documentType))
+  const { content, documentFormat, documentType } = version
+  const typed = inAwsTerms(() => parseAs(content, documentFormat, documentType, reopenDocument))
   parsed.set(key, typed)
   for (const oldest of parsed.keys()) {
     if (parsed.size <= MAX_PARSED) break
@@ -256,7 +258,12 @@ export function typedDocument(
 }
 
 /** A text that is neither JSON nor YAML (a change calendar) has nothing in it to be read here. */
-export function parseAs(content: string, format: StoredFormat, type: DocumentType): SsmDocument {
-  if (format !== 'TEXT') return parseDocument(content, format, type)
+export function parseAs(
+  content: string,
+  format: StoredFormat,
+  type: DocumentType,
+  parse: typeof reopenDocument = parseDocument,
+): SsmDocument {
+  if (format !== 'TEXT') return parse(content, format, type)
   return { kind: 'other', schemaVersion: '', parameters: new Map(), content: {}, bytes: Buffer.byteLength(content) }
 }
