@@ -1,4 +1,4 @@
-/** The settings that are secrets: whatever the process starts later finds none of them in its environment. */
+/** Settings: secrets, of which whatever the process starts later finds none in its environment, and what values may be. */
 import { describe, expect, it } from 'vitest'
 import { readConfig } from './config.ts'
 import { SETTINGS } from './settings.ts'
@@ -42,5 +42,14 @@ describe('a secret in the environment', () => {
     expect(config.commandOutput).toMatchObject({
       secretAccessKey: SECRETS.MUSTERBOOK_COMMAND_OUTPUT_SECRET_ACCESS_KEY,
     })
+  })
+})
+
+describe('the life of an enrolment', () => {
+  const hours = (ttl: string) => readConfig(['enroll', '--ttl', ttl], { PATH: '/bin' }).enrolment.ttlHours
+
+  it('is told in minutes, hours or days, or has no end', () => {
+    expect(['30m', '24h', '7d', 'none'].map(hours)).toEqual([0.5, 24, 168, Number.POSITIVE_INFINITY])
+    expect(() => hours('long')).toThrow('it must look like 30m, 24h or 7d, or be none')
   })
 })
