@@ -103,8 +103,11 @@ async function agent(sessionId: string): Promise<End> {
   return end
 }
 
-function output(sequenceNumber: number, payload: Uint8Array): Buffer {
-  const fields = { messageType: DATA_MESSAGE.outputStreamData, messageId: randomUUID(), createdDate: 1 }
+const output = (sequenceNumber: number, payload: Uint8Array) =>
+  streamData(DATA_MESSAGE.outputStreamData, sequenceNumber, payload)
+
+function streamData(messageType: string, sequenceNumber: number, payload: Uint8Array): Buffer {
+  const fields = { messageType, messageId: randomUUID(), createdDate: 1 }
   return Buffer.from(encodeAgentMessage({ ...fields, sequenceNumber, payloadType: 1, payload }, sha256))
 }
 
@@ -114,6 +117,14 @@ async function secondsPass(until: Promise<unknown>): Promise<void> {
     testbed.clock.advance(SECOND_MS)
     return Promise.race([until.then(() => true), new Promise<false>((resolve) => setImmediate(resolve, false))])
   })
+}
+
+/** Moves the clock second by second; in each of them whoever answers pings has done so. */
+async function seconds(count: number): Promise<void> {
+  for (let second = 0; second < count; second++) {
+    testbed.clock.advance(SECOND_MS)
+    await clientOf(testbed, account).send(new DescribeSessionsCommand({ State: 'Active' }))
+  }
 }
 
 const HEADER_LENGTH_AT = 0
@@ -184,6 +195,40 @@ describe('an end of a session', () => {
     await secondsPass(theirs.farewell)
     expect((await past(session.sessionId)).Details).toBe('The client went away.')
     expect(await theirs.farewell).toBe('')
+    for (const { socket } of [ours, theirs]) socket.terminate()
+  })
+
+  it('that is a node without a word or an answer to pings ends it within five seconds', async () => {
+    const session = await start()
+    const [ours, theirs] = await Promise.all([client(session), agent(session.sessionId)])
+    theirs.socket.send(output(0, Buffer.from('abc')))
+    await eventually('it is relayed', () => ours.received.length > 0)
+    await seconds(10)
+    expect(theirs.socket.readyState).toBe(WebSocket.OPEN)
+    theirs.socket.pause() // as if its power was cut: nothing is closed
+    ours.socket.send(streamData(DATA_MESSAGE.inputStreamData, 0, Buffer.from('ls\r')))
+    await seconds(5)
+    await eventually('the client is told', () => ours.received.length > 1, 15_000)
+    expect(await ours.farewell).toBe('The connection to the node was lost.')
+    expect((await past(session.sessionId)).Details).toBe('The connection to the node was lost.')
+    for (const { socket } of [ours, theirs]) socket.terminate()
+  })
+
+  it('that is a node whose program takes nothing of what was pasted is given its time', async () => {
+    const session = await start()
+    const [ours, theirs] = await Promise.all([client(session), agent(session.sessionId)])
+    theirs.socket.send(output(0, Buffer.from('abc')))
+    await eventually('it is relayed', () => ours.received.length > 0)
+    theirs.socket.pause() // as the official agent, while it writes to a terminal that is full
+    ours.socket.send(streamData(DATA_MESSAGE.inputStreamData, 0, Buffer.alloc(1_024, 'pasted ')))
+    await seconds(10)
+    theirs.socket.resume()
+    await eventually('it takes it', () => theirs.received.length > 0)
+    theirs.socket.send(output(1, Buffer.from('def')))
+    await eventually('the client hears', () => ours.received.length > 1)
+    expect(decodeAgentMessage(ours.received[1]!).messageType).toBe(DATA_MESSAGE.outputStreamData)
+    await clientOf(testbed, account).send(new TerminateSessionCommand({ SessionId: session.sessionId }))
+    await Promise.all([ours.farewell, theirs.farewell])
     for (const { socket } of [ours, theirs]) socket.terminate()
   })
 

@@ -9,6 +9,7 @@ import { eventually, type Node, startTestbed, type TestAccount, type Testbed } f
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startSession } from './session-end.ts'
 
+const SECOND_MS = 1_000
 const MINUTE_MS = 60_000
 
 let testbed: Testbed
@@ -41,6 +42,14 @@ async function stateOf(sessionId: string, State: 'Active' | 'History') {
   return Sessions?.[0]
 }
 
+/** Moves the clock second by second, with a call in each: what was on its way to the server has arrived. */
+async function seconds(count: number): Promise<void> {
+  for (let second = 0; second < count; second++) {
+    testbed.clock.advance(SECOND_MS)
+    await account.ssm.send(new DescribeSessionsCommand({ State: 'Active' }))
+  }
+}
+
 describe('a session', () => {
   it('ends when nobody uses it for as long as the preferences say, and lives on when it is used', async () => {
     await document('SSM-SessionManagerRunShell', { idleSessionTimeout: '1' })
@@ -66,6 +75,27 @@ describe('a session', () => {
     expect(await eventually('the client is told', () => shell.ended())).toBe(
       'The session ended because it reached its maximum duration.',
     )
+  })
+
+  it('ends within five seconds when its node stands still, and no sooner', async () => {
+    const shell = await start()
+    shell.type('echo here-$((1 + 1))\r')
+    await shell.shows('here-2')
+    await seconds(2)
+    shell.type('echo still-$((1 + 1))\r')
+    await shell.shows('still-2')
+    node.agent.process().kill('SIGSTOP')
+    try {
+      await seconds(5)
+      expect(await eventually('the client is told', () => shell.ended(), 15_000)).toBe(
+        'The connection to the node was lost.',
+      )
+    } finally {
+      node.agent.process().kill('SIGCONT')
+    }
+    const again = await start()
+    await eventually('it can be opened again', () => again.session())
+    await account.ssm.send(new TerminateSessionCommand({ SessionId: again.sessionId }))
   })
 
   it('ends when nobody comes to it', async () => {

@@ -35,8 +35,17 @@ const AGENT_RETURN_MS = 3_500
 /** session-manager-plugin tries for about 20 seconds; a laptop may sleep a little. */
 const CLIENT_RETURN_MS = 60_000
 const AGENT_FIRST_MS = 30_000
-const PING_MS = 15_000
-const PONG_MS = 20_000
+/**
+ * How many sweeps in a row an end may say nothing, before it is asked and before it is taken for gone. A node that lost its
+ * power closes no connection: whoever works on it is told within five seconds. Sweeps, since a process that was stopped
+ * itself has heard nobody, and then sweeps once.
+ */
+const SILENCE = { agent: { ask: 1, gone: 4 }, client: { ask: 15, gone: 35 } } as const
+/**
+ * Bytes that the agent has not acknowledged, above which its silence may be that of its program: the official agent answers
+ * nothing while it waits for a terminal (4 KiB) or a port to take what was pasted.
+ */
+const TYPED_BYTES = 512
 const TOUCH_MS = 10_000
 /** How long the ends have to read their last message before their sockets are closed. */
 const FAREWELL_MS = 2_000
@@ -47,9 +56,8 @@ const CLOSE_POLICY = 1_008
 interface Connection {
   socket: WebSocket
   line: Line
-  pingedAt: number
-  /** The ping that no pong has answered. */
-  awaitingSince: number | undefined
+  /** Sweeps since it was heard last. */
+  silent: number
 }
 
 interface Live {
@@ -179,16 +187,19 @@ export function holdSessions(host: Host): LiveSessions {
       finish(live, live.pending ?? { status: 'Terminated', details: reason })
       return
     }
-    for (const [side, connection] of Object.entries(live.ends) as [Side, Connection][]) {
-      const { awaitingSince, socket } = connection
-      if (live.relay.isPaused(side)) connection.awaitingSince = undefined
-      else if (awaitingSince !== undefined && at - awaitingSince > PONG_MS) socket.terminate()
-      else if (awaitingSince === undefined && at - connection.pingedAt >= PING_MS) {
-        connection.pingedAt = at
-        connection.awaitingSince = at
-        socket.ping()
-      }
-    }
+    for (const [side, connection] of Object.entries(live.ends) as [Side, Connection][]) askAfter(live, side, connection)
+  }
+
+  function askAfter(live: Live, side: Side, connection: Connection): void {
+    const { relay } = live
+    if (relay.isPaused(side)) connection.silent = 0
+    const isQuiet = side === 'agent' && relay.unreadBy('agent') <= TYPED_BYTES
+    const { ask, gone } = isQuiet ? SILENCE.agent : SILENCE.client
+    if (connection.silent < gone) {
+      if (connection.silent >= ask) connection.socket.ping()
+      connection.silent++
+    } else if (isQuiet) finish(live, live.pending ?? { status: 'Terminated', details: END_WORDS.agentGone })
+    else connection.socket.terminate()
   }
 
   let timer = host.clock.after(SWEEP_MS, sweep)
@@ -208,7 +219,7 @@ export function holdSessions(host: Host): LiveSessions {
 
   return {
     open(caller, socket, wire, sessionId) {
-      const connection: Connection = { socket, line: lineOf(socket, wire), pingedAt: now(), awaitingSince: undefined }
+      const connection: Connection = { socket, line: lineOf(socket, wire), silent: 0 }
       const early: Buffer[] = []
       let earlyBytes = 0
       let asked = false
@@ -235,10 +246,13 @@ export function holdSessions(host: Host): LiveSessions {
         if (!live.relay.isPaused(spent.role)) socket.resume()
       }
 
-      socket.on('pong', () => {
-        connection.awaitingSince = undefined
-      })
+      const heard = () => {
+        connection.silent = 0
+      }
+      socket.on('ping', heard)
+      socket.on('pong', heard)
       socket.on('message', (data: Buffer) => {
+        connection.silent = 0
         if (place) {
           place.live.relay.receive(place.side, data)
           return

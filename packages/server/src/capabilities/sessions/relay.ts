@@ -12,6 +12,7 @@
  */
 import { hash } from 'node:crypto'
 import {
+  AGENT_MESSAGE_PREFIX,
   type AgentMessage,
   acknowledgeFrame,
   DATA_MESSAGE,
@@ -131,6 +132,12 @@ export class Relay {
   /** Bytes kept for an end that has not acknowledged them. */
   keptFor(side: Side): number {
     return this.ends[other(side)].sends.keptBytes
+  }
+
+  /** Payload bytes that this end has been sent or will be, and has not acknowledged. */
+  unreadBy(side: Side): number {
+    const { kept, keptBytes } = this.ends[other(side)].sends
+    return keptBytes - kept.size * AGENT_MESSAGE_PREFIX
   }
 
   /** Whether the end is not read because the other one is slow. */
