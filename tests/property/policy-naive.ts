@@ -113,7 +113,7 @@ function statementApplies(statement: NaiveStatement, policy: NaivePolicy, reques
   }
   if (statement.NotResource !== undefined) {
     const answers = many(statement.NotResource).map((one) => resourceMatches(one, request, modern))
-    if (answers.includes(true) || answers.includes('unknown variable')) return false
+    if (answers.includes(true)) return false
   }
   for (const [operator, block] of Object.entries(statement.Condition ?? {})) {
     for (const [key, values] of Object.entries(block)) {
@@ -219,9 +219,8 @@ function conditionHolds(
 
   let candidates = wanted
   if (modern && /^(String|Arn)/.test(operator)) {
+    // "Policy variables with no value": nothing is equal to them or like them.
     candidates = wanted.filter((value) => expression(value, request, true) !== undefined)
-    if (candidates.length === 0) return false
-    if (negative && candidates.length < wanted.length) return false
   }
   const matchesSome = (value: string) =>
     candidates.some((candidate) => compare(positive, value, candidate, request, modern))

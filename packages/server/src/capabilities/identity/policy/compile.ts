@@ -104,13 +104,13 @@ function matchesSome(patterns: readonly Compiled<ArnTest>[]): CompiledStatement[
   }
 }
 
-/** A pattern whose variable has no value in the request makes the whole NotResource fail: it must not match everything. */
+/**
+ * As AWS has it, a pattern whose variable has no value in the request matches no resource here either, so that NotResource
+ * means them all: a Deny of what is not one's own is a Deny of everything for whoever has nothing. An Allow wants a default.
+ */
 function matchesNone(patterns: readonly Compiled<ArnTest>[]): CompiledStatement['matchesResource'] {
-  return (arn, lookup) =>
-    patterns.every((pattern) => {
-      const test = pattern.fixed ?? pattern.fill(lookup)
-      return test !== undefined && !test(arn)
-    })
+  const isSome = matchesSome(patterns)
+  return (arn, lookup) => !isSome(arn, lookup)
 }
 
 function compileNames(statement: Statement): PrincipalTest {

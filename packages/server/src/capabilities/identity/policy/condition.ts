@@ -5,8 +5,9 @@
  *                 otherwise a negated operator holds, any other fails
  *   many values:  ForAllValues every · ForAnyValue some · no qualifier: some match, or for a negated operator none matches
  *
- * A value with a variable that has no value in the request matches nothing; a negated operator with such a value, or a
- * condition with no other, fails outright, so that a missing variable never widens a grant.
+ * A policy's value with a variable that has no value in the request is equal to and like nothing (IAM, "policy variables with
+ * no value"): a negated operator holds against it, so that a Deny of whoever does not carry the owner's tag also means
+ * whoever carries none.
  */
 import { isWithin, parseAddress, parseAddressRange } from './address.ts'
 import type { Condition, ConditionOperator } from './document.ts'
@@ -36,12 +37,12 @@ export function compileCondition(condition: Condition, variables: boolean): Cond
     return (lookup) => holds(lookup.valuesOf(key), test)
   }
   return (lookup) => {
-    const filled = patterns.map((pattern) => pattern.fixed ?? pattern.fill(lookup))
-    const tests = filled.filter((test) => test !== undefined)
-    if (tests.length === 0 || (isNegated && tests.length < filled.length)) return false
+    const tests = patterns.map((pattern) => pattern.fixed ?? pattern.fill(lookup) ?? nothing)
     return holds(lookup.valuesOf(key), anyOf(tests))
   }
 }
+
+const nothing: TextTest = () => false
 
 function nullTest(key: string, values: readonly string[]): ConditionTest {
   const wanted = values.map((value) => value.toLowerCase() === 'true')

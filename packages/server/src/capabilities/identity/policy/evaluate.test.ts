@@ -136,14 +136,47 @@ describe('a policy variable', () => {
     expect(parameter('${aws:PrincipalTag/cost center}', '42', { 'aws:PrincipalTag/Cost Center': '42' })).toBe(true)
   })
 
-  it('without a value makes its statement match nothing, NotResource too', () => {
+  it('without a value makes no resource match, and so NotResource match every one', () => {
     expect(parameter('${aws:username}', '${aws:username}', {})).toBe(false)
     expect(parameter('*${aws:username}', 'anything', {})).toBe(false)
-    expect(allows({ Action: '*', NotResource: 'arn:aws:ssm:*:*:parameter/${aws:username}' }, {})).toBe(false)
-    for (const operator of ['StringEquals', 'StringNotEquals', 'StringEqualsIfExists', 'ForAllValues:StringLike']) {
-      const Condition = { [operator]: { 'custom:key': '${aws:username}' } }
-      expect(allows({ Action: '*', Resource: '*', Condition }, {})).toBe(false)
+    const Deny = { Effect: 'Deny', Action: '*', NotResource: 'arn:aws:ssm:*:*:parameter/${aws:PrincipalTag/team}' }
+    const decisionFor = (keys: Record<string, string>) =>
+      decide(
+        { identity: [policy([allowAll, Deny])] },
+        { resources: [{ arn: `${SSM}parameter/orchids` }], context: contextKeys(keys) },
+      )
+    expect(decisionFor({ 'aws:PrincipalTag/team': 'orchids' })).toBe('allow')
+    expect(decisionFor({ 'aws:PrincipalTag/team': 'ferns' })).toBe('explicitDeny')
+    expect(decisionFor({})).toBe('explicitDeny')
+  })
+
+  it('without a value is equal to nothing, so that a negated condition holds', () => {
+    const holds = (operator: string, keys: Record<string, string>) =>
+      allows(
+        { Action: '*', Resource: '*', Condition: { [operator]: { 'custom:key': ['${aws:username}', 'b'] } } },
+        { context: contextKeys(keys) },
+      )
+    for (const operator of ['StringEquals', 'StringLike', 'StringEqualsIgnoreCase', 'ForAnyValue:StringLike']) {
+      expect(holds(operator, { 'custom:key': 'a' })).toBe(false)
+      expect(holds(operator, { 'custom:key': 'b' })).toBe(true)
+      expect(holds(operator, {})).toBe(false)
     }
+    for (const operator of ['StringNotEquals', 'StringNotLike', 'StringNotEqualsIgnoreCase']) {
+      expect(holds(operator, { 'custom:key': 'a' })).toBe(true)
+      expect(holds(operator, { 'custom:key': 'b' })).toBe(false)
+      expect(holds(operator, {})).toBe(true)
+    }
+    expect(holds('StringEqualsIfExists', {})).toBe(true)
+    expect(holds('StringEqualsIfExists', { 'custom:key': 'a' })).toBe(false)
+  })
+
+  it('that only some have is a Deny for those who do not have it', () => {
+    const Condition = { StringNotEquals: { 'ssm:resourceTag/team': '${aws:PrincipalTag/team}' } }
+    const policies = { identity: [policy([allowAll, { Effect: 'Deny', Action: '*', Resource: '*', Condition }])] }
+    const decisionFor = (keys: Record<string, string>) =>
+      decide(policies, { context: contextKeys({ 'ssm:resourceTag/team': 'orchids', ...keys }) })
+    expect(decisionFor({ 'aws:PrincipalTag/team': 'orchids' })).toBe('allow')
+    expect(decisionFor({})).toBe('explicitDeny')
   })
 
   it('with a default takes it where the key is missing, and only there', () => {
