@@ -232,6 +232,17 @@ describe('GetSessionToken', () => {
     iam.destroy()
   })
 
+  it('gives the root, too, what reaches neither IAM nor STS', async () => {
+    const account = await testbed.account()
+    const { sts } = rootOf(account)
+    const session = clientsOf(account, keysOf((await sts.getSessionToken({})).Credentials))
+    expect((await session.sts.getCallerIdentity({})).Arn).toBe(`arn:aws:iam::${account.account}:root`)
+    await session.ssm.describeParameters({})
+    expect(await refusal(session.iam.listUsers({}))).toMatchObject(DENIED)
+    expect(await refusal(session.iam.createAccessKey({}))).toMatchObject(DENIED)
+    expect(await refusal(session.sts.decodeAuthorizationMessage({ EncodedMessage: 'x' }))).toMatchObject(DENIED)
+  })
+
   it('lasts as long as it says, 15 minutes to 36 hours, one hour for the root', async () => {
     const account = await testbed.account()
     const { keys } = await userOf(account, 'ada', allow('ssm:*'))

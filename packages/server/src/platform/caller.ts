@@ -18,6 +18,8 @@ interface Session {
 
 export interface RootCaller extends Known {
   readonly type: 'root'
+  /** Milliseconds since the epoch; 0 for long-lived keys. */
+  readonly issuedAt: number
 }
 
 export interface UserCaller extends Known, Session {

@@ -62,10 +62,11 @@ export function createAuthorizer(
 ): Authorizer {
   /** undefined: it is allowed. */
   async function reasonAgainst(caller: Caller, access: Needed, context: Context): Promise<Explanation | undefined> {
-    if ((caller.type === 'root' && !access.resourcePolicy) || FREE.has(access.action)) return undefined
+    if (FREE.has(access.action)) return undefined
     if (caller.type === 'anonymous') return unheard('anonymous', access)
     if (caller.type === 'node' && nodeMay(caller, access)) return deniedByRole(principals, caller, access, context)
     if (isBeyondSession(caller, access.action)) return { ...unheard(caller.arn, access), note: BEYOND_SESSION }
+    if (caller.type === 'root' && !access.resourcePolicy) return undefined
     return refusalReason(await askedOf(principals, nodeGrants, caller, access, context), caller, access)
   }
 
@@ -228,12 +229,16 @@ async function roleAsks(
   return { request: await accessRequest(keys, principal, access, context, set), policies: set }
 }
 
-/** GetSessionToken's credentials reach IAM with MFA only, and of STS just AssumeRole; a federated user's reach neither. */
+/**
+ * GetSessionToken's credentials reach IAM with MFA only, and of STS just AssumeRole; a federated user's reach neither. The
+ * root has no second factor here: its sessions never reach IAM.
+ */
 function isBeyondSession(caller: PolicyCaller | RootCaller | NodeCaller, action: string): boolean {
   const [service] = action.split(':')
   if (caller.type === 'federated') return service === 'iam' || service === 'sts'
-  if (caller.type !== 'user' || caller.issuedAt === 0) return false
-  return (service === 'iam' && !caller.mfa) || (service === 'sts' && action !== 'sts:AssumeRole')
+  if ((caller.type !== 'user' && caller.type !== 'root') || caller.issuedAt === 0) return false
+  const hasMfa = caller.type === 'user' && caller.mfa
+  return (service === 'iam' && !hasMfa) || (service === 'sts' && action !== 'sts:AssumeRole')
 }
 
 const refusal = (who: string, access: Needed): string =>
@@ -334,6 +339,8 @@ export function callerKeys(caller: PolicyCaller | RootCaller): ContextKeys {
       'aws:PrincipalAccount': caller.account,
       'aws:PrincipalType': 'Account',
       'aws:userid': caller.account,
+      'aws:MultiFactorAuthPresent': caller.issuedAt === 0 ? undefined : false,
+      'aws:TokenIssueTime': caller.issuedAt === 0 ? undefined : new Date(caller.issuedAt),
     })
   }
   const isRole = caller.type === 'role'

@@ -117,8 +117,9 @@ async function userSessionCaller(host: Host, statement: UserStatement): Promise<
   const parent = await store.readAccessKey(host.sql, statement.parentKeyId)
   if (parent?.status !== 'Active' || parent.account !== account || (parent.userId ?? account) !== userId)
     return undefined
-  const user = userId === account ? rootCaller(account, accessKeyId) : await userCaller(host, userId, accessKeyId)
-  if (user?.type !== 'user') return user
+  if (userId === account) return rootCaller(account, accessKeyId, issuedAt)
+  const user = await userCaller(host, userId, accessKeyId)
+  if (!user) return undefined
   if (name === undefined) return { ...user, issuedAt, mfa }
   return {
     ...user,
@@ -161,9 +162,10 @@ function joined(own: Record<string, string>, session: Record<string, string>): R
 const tagMap = (tags: { Key: string; Value: string }[]): Record<string, string> =>
   Object.fromEntries(tags.map(({ Key, Value }) => [Key, Value]))
 
-export const rootCaller = (account: string, accessKeyId: string) => ({
+const rootCaller = (account: string, accessKeyId: string, issuedAt = 0) => ({
   type: 'root' as const,
   account,
   arn: `arn:aws:iam::${account}:root`,
   accessKeyId,
+  issuedAt,
 })

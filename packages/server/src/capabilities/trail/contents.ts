@@ -33,7 +33,7 @@ export function keepContents(host: Host): Contents {
   async function newKey(scope: Scope): Promise<DataKey> {
     // As the account itself: who calls need not have a permission on the key of the audit.
     const { account } = scope
-    const root = { type: 'root', account, arn: `arn:aws:iam::${account}:root`, accessKeyId: '' } as const
+    const root = { type: 'root', account, arn: `arn:aws:iam::${account}:root`, accessKeyId: '', issuedAt: 0 } as const
     const made = await generateDataKey(host.contextFor(scope, root), {
       keyId: CLOUDTRAIL_KEY_ALIAS,
       context: boundTo(scope),
