@@ -19,6 +19,7 @@ import principalsMigration from './migrations/0002-principals.sql'
 import mfaTriesMigration from './migrations/0003-mfa-tries.sql'
 import trustedIdsMigration from './migrations/0004-trusted-ids.sql'
 import mfaTagsMigration from './migrations/0005-mfa-tags.sql'
+import passwordsMigration from './migrations/0006-passwords.sql'
 import { nodeRoleRoute } from './node-roles.ts'
 import { isMalformed, parsePolicy } from './policy/index.ts'
 import { keepPrincipals, principalsOf } from './principals.ts'
@@ -43,6 +44,7 @@ export const identity: Capability = {
     { name: '0003-mfa-tries', sql: mfaTriesMigration },
     { name: '0004-trusted-ids', sql: trustedIdsMigration },
     { name: '0005-mfa-tags', sql: mfaTagsMigration },
+    { name: '0006-passwords', sql: passwordsMigration },
   ],
   sealed,
   operations: { iam, sts },

@@ -1,11 +1,11 @@
 /**
  * Kinds of credentials that AWS has and this installation never: SSH keys of CodeCommit, X.509 certificates, passwords of
- * single services, SAML providers, a password policy of one's own. Nobody can make one, and who asks is told that there is
- * none: Terraform asks for them all before it deletes a user, and audits ask for what an account has.
+ * single services, SAML providers. Nobody can make one, and who asks is told that there is none: Terraform asks for them all
+ * before it deletes a user, and audits ask for what an account has.
  */
 import type { ServiceOperations } from '../../../contract/types.ts'
 import type { Context } from '../../../platform/context.ts'
-import { found, noSuch } from '../entities.ts'
+import { found } from '../entities.ts'
 import { anywhere, onUserOrSelf, userOrSelf } from '../permissions.ts'
 
 /** NoSuchEntity: no such user. */
@@ -41,11 +41,4 @@ export const otherCredentials: ServiceOperations<'iam'> = {
     handle: async () => ({ ServerCertificateMetadataList: [], IsTruncated: false }),
   },
   ListSAMLProviders: { authorize: anywhere, handle: async () => ({ SAMLProviderList: [] }) },
-  GetAccountPasswordPolicy: {
-    authorize: anywhere,
-    async handle({ account }) {
-      // IAM's default holds, which is how AWS answers for an account that has made none.
-      throw noSuch(`The Password Policy with domain name ${account} cannot be found.`)
-    },
-  },
 }

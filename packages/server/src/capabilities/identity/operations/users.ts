@@ -1,9 +1,6 @@
-/** Users, their tags, and their passwords for the console. */
-import { randomBytes, scrypt } from 'node:crypto'
-import { promisify } from 'node:util'
+/** Users and their tags. */
 import type { ServiceOperations } from '../../../contract/types.ts'
 import type { Context } from '../../../platform/context.ts'
-import { AwsError } from '../../../platform/errors.ts'
 import {
   attachable,
   boundaryOf,
@@ -16,7 +13,6 @@ import {
   held,
   mergedTags,
   newEntity,
-  noSuch,
   withoutTags,
 } from '../entities.ts'
 import { pageFrom, pageOf } from '../marker.ts'
@@ -24,7 +20,7 @@ import { onEntity, onNew, onUserOrSelf, requestTags, userOrSelf } from '../permi
 import type { UserRow } from '../store/entities.ts'
 import * as store from '../store/entities.ts'
 import { listAttached, listInline } from '../store/policies.ts'
-import { deletePassword, listDevices, listKeys, setPassword } from '../store/sign-in.ts'
+import { listDevices, listKeys } from '../store/sign-in.ts'
 
 export const userSummary = (row: UserRow) => ({
   Path: row.path,
@@ -57,7 +53,8 @@ export const users: ServiceOperations<'iam'> = {
         const row: UserRow = {
           ...newEntity(change, 'user', input.UserName, input.Path),
           ...{ boundaryArn, tags: mergedTags([], input.Tags ?? []) },
-          ...{ passwordCreatedAt: null, passwordResetRequired: false, passwordLastUsedAt: null },
+          ...{ passwordCreatedAt: null, passwordChangedAt: null },
+          ...{ passwordResetRequired: false, passwordLastUsedAt: null },
         }
         await checkAccountQuota(change, 'user')
         if (!(await store.insertUser(change.sql, row))) throw exists(`User with name ${input.UserName} already exists.`)
@@ -142,64 +139,6 @@ export const users: ServiceOperations<'iam'> = {
       return { Tags: items, ...rest }
     },
   },
-
-  CreateLoginProfile: {
-    authorize: (input, context) => onUserOrSelf(context, input.UserName),
-    handle: (context, input) =>
-      changing(context, async (change) => {
-        const row = await held(change, 'user', named(change, input.UserName))
-        if (row.passwordCreatedAt) throw exists(`Login Profile for user ${row.name} already exists.`)
-        const resetRequired = input.PasswordResetRequired ?? false
-        const createdAt = change.now()
-        const hash = input.Password === undefined ? undefined : await hashed(input.Password)
-        await setPassword(change.sql, row.id, { hash, resetRequired, createdAt })
-        return { LoginProfile: { UserName: row.name, CreateDate: createdAt, PasswordResetRequired: resetRequired } }
-      }),
-  },
-  GetLoginProfile: {
-    authorize: (input, context) => onUserOrSelf(context, input.UserName),
-    async handle(context, input) {
-      const row = await found(context, 'user', named(context, input.UserName))
-      if (!row.passwordCreatedAt) throw noProfile(row)
-      return {
-        LoginProfile: {
-          UserName: row.name,
-          CreateDate: row.passwordCreatedAt,
-          PasswordResetRequired: row.passwordResetRequired,
-        },
-      }
-    },
-  },
-  UpdateLoginProfile: {
-    authorize: (input, context) => onEntity(context, 'user', input.UserName),
-    handle: (context, input) =>
-      changing(context, async (change) => {
-        const row = await held(change, 'user', input.UserName)
-        if (!row.passwordCreatedAt) throw noProfile(row)
-        const hash = input.Password === undefined ? undefined : await hashed(input.Password)
-        await setPassword(change.sql, row.id, { hash, resetRequired: input.PasswordResetRequired })
-        return {}
-      }),
-  },
-  DeleteLoginProfile: {
-    authorize: (input, context) => onUserOrSelf(context, input.UserName),
-    handle: (context, input) =>
-      changing(context, async (change) => {
-        const row = await held(change, 'user', named(change, input.UserName))
-        if (!row.passwordCreatedAt) throw noProfile(row)
-        await deletePassword(change.sql, row.id)
-        return {}
-      }),
-  },
-}
-
-const noProfile = (row: UserRow) => noSuch(`Login Profile for User ${row.name} cannot be found.`)
-
-/** Login profiles are users' alone: the root has none. */
-function named(context: Context, name: string | undefined): string {
-  const user = userOrSelf(context, name)
-  if (user === undefined) throw noSuch('The root user has no login profile.')
-  return user
 }
 
 /** Everything that AWS wants gone before a user goes, in its order. DeleteConflict. */
@@ -213,24 +152,4 @@ async function checkUnused({ sql, account }: Context, { id, passwordCreatedAt }:
   if (passwordCreatedAt) throw conflict('Cannot delete entity, must delete login profile first.')
   if ((await listDevices(sql, account, id)).length > 0)
     throw conflict('Cannot delete entity, must delete MFA device first.')
-}
-
-const derive = promisify<string, Buffer, number, { N: number; r: number; p: number; maxmem: number }, Buffer>(scrypt)
-/** OWASP's figures for scrypt: 2^15 rounds, blocks of 8, three lanes; 32 MiB and some 0.2 s each. */
-const COST = { N: 32_768, r: 8, p: 3, maxmem: 64 * 1024 * 1024 }
-/** IAM's default password policy: eight characters of three kinds at least. */
-const LEAST_CHARACTERS = 8
-const LEAST_KINDS = 3
-
-/** `scrypt$N$r$p$salt$hash`. PasswordPolicyViolation. */
-async function hashed(password: string): Promise<string> {
-  const kinds = [/[a-z]/, /[A-Z]/, /\d/, /[^A-Za-z\d]/].filter((kind) => kind.test(password)).length
-  if (password.length < LEAST_CHARACTERS || kinds < LEAST_KINDS)
-    throw new AwsError(
-      'PasswordPolicyViolationException',
-      `Password does not conform to the account password policy: ${LEAST_CHARACTERS} characters of ${LEAST_KINDS} kinds at least.`,
-    )
-  const salt = randomBytes(16)
-  const derived = await derive(password, salt, 32, COST)
-  return `scrypt$${COST.N}$${COST.r}$${COST.p}$${salt.toString('base64')}$${derived.toString('base64')}`
 }

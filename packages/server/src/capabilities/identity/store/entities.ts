@@ -20,6 +20,7 @@ export interface UserRow extends Entity {
   boundaryArn: string | null
   tags: Tag[]
   passwordCreatedAt: Date | null
+  passwordChangedAt: Date | null
   passwordResetRequired: boolean
   passwordLastUsedAt: Date | null
 }
@@ -72,7 +73,7 @@ function columns(sql: Sql, kind: Kind) {
   const { name, id } = TABLES[kind]
   const own = {
     user: sql`boundary_arn as "boundaryArn", tags, password_created_at as "passwordCreatedAt",
-      password_reset_required as "passwordResetRequired", password_last_used_at as "passwordLastUsedAt"`,
+      password_changed_at as "passwordChangedAt", password_reset_required as "passwordResetRequired", password_last_used_at as "passwordLastUsedAt"`,
     group: sql`path`,
     role: sql`trust_policy as "trustPolicy", trusted_ids as "trustedIds", description, max_session_seconds as "maxSessionSeconds",
       boundary_arn as "boundaryArn", tags, last_used_at as "lastUsedAt", last_used_region as "lastUsedRegion"`,

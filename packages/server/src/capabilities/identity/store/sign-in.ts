@@ -1,4 +1,4 @@
-/** SQL of how people sign in and what accounts are called: access keys, passwords, MFA devices, aliases. */
+/** SQL of how people sign in and what accounts are called: access keys, MFA devices, aliases. */
 import type { Sql } from '../../../platform/database.ts'
 import { jsonTags, type Tag } from './entities.ts'
 
@@ -52,26 +52,6 @@ export async function writeKeyUses(sql: Sql, uses: KeyUse[]): Promise<void> {
     from unnest(${uses.map((use) => use.accessKeyId)}::text[], ${uses.map((use) => use.at.toISOString())}::text[],
       ${uses.map((use) => use.region)}::text[], ${uses.map((use) => use.service)}::text[]) u (id, at, region, service)
     where k.access_key_id = u.id`
-}
-
-// -------------------------------------------------------------------------------------------------------------- passwords
-
-export async function setPassword(
-  sql: Sql,
-  userId: string,
-  change: { hash?: string; resetRequired?: boolean; createdAt?: Date },
-): Promise<void> {
-  await sql`
-    update users set password_hash = coalesce(${change.hash ?? null}, password_hash),
-      password_reset_required = coalesce(${change.resetRequired ?? null}, password_reset_required),
-      password_created_at = coalesce(${change.createdAt ?? null}, password_created_at)
-    where user_id = ${userId}`
-}
-
-export async function deletePassword(sql: Sql, userId: string): Promise<void> {
-  await sql`
-    update users set password_hash = null, password_created_at = null, password_reset_required = false
-    where user_id = ${userId}`
 }
 
 // ------------------------------------------------------------------------------------------------------------ MFA devices
