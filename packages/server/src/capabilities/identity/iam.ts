@@ -2,6 +2,7 @@
 import type { ServiceOperations } from '../../contract/types.ts'
 import { accessKeys } from './operations/access-keys.ts'
 import { account } from './operations/account.ts'
+import { credentialReport } from './operations/credential-report.ts'
 import { groups } from './operations/groups.ts'
 import { instanceProfiles } from './operations/instance-profiles.ts'
 import { loginProfiles } from './operations/login-profiles.ts'
@@ -19,6 +20,7 @@ export const iam: ServiceOperations<'iam'> = {
   ...users,
   ...loginProfiles,
   ...passwordPolicy,
+  ...credentialReport,
   ...groups,
   ...roles,
   ...policies,

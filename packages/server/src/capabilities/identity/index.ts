@@ -20,6 +20,7 @@ import mfaTriesMigration from './migrations/0003-mfa-tries.sql'
 import trustedIdsMigration from './migrations/0004-trusted-ids.sql'
 import mfaTagsMigration from './migrations/0005-mfa-tags.sql'
 import passwordsMigration from './migrations/0006-passwords.sql'
+import credentialReportsMigration from './migrations/0007-credential-reports.sql'
 import { nodeRoleRoute } from './node-roles.ts'
 import { isMalformed, parsePolicy } from './policy/index.ts'
 import { keepPrincipals, principalsOf } from './principals.ts'
@@ -45,6 +46,7 @@ export const identity: Capability = {
     { name: '0004-trusted-ids', sql: trustedIdsMigration },
     { name: '0005-mfa-tags', sql: mfaTagsMigration },
     { name: '0006-passwords', sql: passwordsMigration },
+    { name: '0007-credential-reports', sql: credentialReportsMigration },
   ],
   sealed,
   operations: { iam, sts },
