@@ -13,6 +13,7 @@ import { owners } from './operations/owners.ts'
 import { passwordPolicy } from './operations/password-policy.ts'
 import { policies } from './operations/policies.ts'
 import { roles } from './operations/roles.ts'
+import { serviceLinkedRoles } from './operations/service-linked-roles.ts'
 import { simulation } from './operations/simulate.ts'
 import { users } from './operations/users.ts'
 
@@ -23,6 +24,7 @@ export const iam: ServiceOperations<'iam'> = {
   ...credentialReport,
   ...groups,
   ...roles,
+  ...serviceLinkedRoles,
   ...policies,
   ...owners,
   ...accessKeys,

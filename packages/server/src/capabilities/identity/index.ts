@@ -21,6 +21,7 @@ import trustedIdsMigration from './migrations/0004-trusted-ids.sql'
 import mfaTagsMigration from './migrations/0005-mfa-tags.sql'
 import passwordsMigration from './migrations/0006-passwords.sql'
 import credentialReportsMigration from './migrations/0007-credential-reports.sql'
+import serviceLinkedRolesMigration from './migrations/0008-service-linked-roles.sql'
 import { nodeRoleRoute } from './node-roles.ts'
 import { isMalformed, parsePolicy } from './policy/index.ts'
 import { keepPrincipals, principalsOf } from './principals.ts'
@@ -47,6 +48,7 @@ export const identity: Capability = {
     { name: '0005-mfa-tags', sql: mfaTagsMigration },
     { name: '0006-passwords', sql: passwordsMigration },
     { name: '0007-credential-reports', sql: credentialReportsMigration },
+    { name: '0008-service-linked-roles', sql: serviceLinkedRolesMigration },
   ],
   sealed,
   operations: { iam, sts },

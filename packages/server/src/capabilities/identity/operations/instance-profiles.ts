@@ -18,6 +18,7 @@ import {
 } from '../entities.ts'
 import { pageFrom, pageOf } from '../marker.ts'
 import { onEntity, onNew, requestTags } from '../permissions.ts'
+import { heldRole } from '../service-linked.ts'
 import type { ProfileRow } from '../store/entities.ts'
 import * as store from '../store/entities.ts'
 import { roleSummary } from './roles.ts'
@@ -112,7 +113,7 @@ export const instanceProfiles: ServiceOperations<'iam'> = {
     handle: (context, input) =>
       changing(context, async (change) => {
         const row = await held(change, 'profile', input.InstanceProfileName)
-        const role = await held(change, 'role', input.RoleName)
+        const role = await heldRole(change, input.RoleName)
         checkQuota('InstanceSessionsPerInstanceProfile', row.roleId === null ? 0 : 1, MAX_ROLES)
         await store.setProfileRole(change.sql, row.id, role.id)
         return {}

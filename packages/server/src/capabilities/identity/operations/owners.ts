@@ -17,9 +17,11 @@ import {
   noSuch,
   type OwnerKind,
   policySize,
+  type Rows,
 } from '../entities.ts'
 import { type Asked, pageOf } from '../marker.ts'
 import { onEntity } from '../permissions.ts'
+import { checkModifiable } from '../service-linked.ts'
 import { setBoundary } from '../store/entities.ts'
 import * as store from '../store/policies.ts'
 
@@ -141,9 +143,16 @@ export const owners: ServiceOperations<'iam'> = {
   },
 }
 
+/** NoSuchEntity, UnmodifiableEntity. */
+async function heldOwner<K extends OwnerKind>(context: Context, kind: K, name: string): Promise<Rows[K]> {
+  const owner = await held(context, kind, name)
+  if (kind === 'role') checkModifiable(owner)
+  return owner
+}
+
 const attach = (context: Context, kind: OwnerKind, name: string, arn: string) =>
   changing(context, async (change) => {
-    const { id } = await held(change, kind, name)
+    const { id } = await heldOwner(change, kind, name)
     await attachable(change, arn)
     const before = await store.listAttached(change.sql, id)
     if (before.some((each) => each.arn === arn)) return {}
@@ -154,7 +163,7 @@ const attach = (context: Context, kind: OwnerKind, name: string, arn: string) =>
 
 const detach = (context: Context, kind: OwnerKind, name: string, arn: string) =>
   changing(context, async (change) => {
-    const { id } = await held(change, kind, name)
+    const { id } = await heldOwner(change, kind, name)
     if (!(await store.detach(change.sql, id, arn))) throw noSuch(`Policy ${arn} was not found.`)
     return {}
   })
@@ -186,7 +195,7 @@ const putInline = (
   policy: { PolicyName: string; PolicyDocument: string },
 ) =>
   changing(context, async (change) => {
-    const owner = await held(change, kind, name)
+    const owner = await heldOwner(change, kind, name)
     checkPolicy(policy.PolicyDocument, 'identity')
     const others = (await store.listInline(change.sql, owner.id)).filter((each) => each.name !== policy.PolicyName)
     const characters = [policy.PolicyDocument, ...others.map(({ document }) => document)].reduce(
@@ -215,7 +224,7 @@ async function getInline(context: Context, kind: OwnerKind, name: string, policy
 
 const deleteInline = (context: Context, kind: OwnerKind, name: string, policyName: string) =>
   changing(context, async (change) => {
-    const { id } = await held(change, kind, name)
+    const { id } = await heldOwner(change, kind, name)
     if (!(await store.deleteInline(change.sql, id, policyName))) throw noInline(kind, policyName)
     return {}
   })
@@ -233,7 +242,7 @@ const bounding = (context: Context, kind: 'user' | 'role', name: string, arn: st
 
 const bound = (context: Context, kind: 'user' | 'role', name: string, arn: string | null) =>
   changing(context, async (change) => {
-    const row = await held(change, kind, name)
+    const row = await heldOwner(change, kind, name)
     if (arn !== null) await attachable(change, arn)
     else if (row.boundaryArn === null) throw noSuch(`${TITLES[kind]} ${row.name} does not have a permissions boundary.`)
     await setBoundary(change.sql, kind, row.id, arn)

@@ -22,6 +22,7 @@ import {
 } from '../entities.ts'
 import { pageFrom, pageOf } from '../marker.ts'
 import { onEntity, onNew, requestTags } from '../permissions.ts'
+import { checkModifiable, heldRole, SERVICE_ROLES_PATH } from '../service-linked.ts'
 import type { RoleRow } from '../store/entities.ts'
 import * as store from '../store/entities.ts'
 import { listAttached, listInline } from '../store/policies.ts'
@@ -29,7 +30,7 @@ import { trustedIds } from '../trust.ts'
 
 /** Characters of a trust policy without white space (IAM's default quota). */
 const MAX_TRUST_CHARACTERS = 2_048
-const DEFAULT_SESSION_SECONDS = 3_600
+export const DEFAULT_SESSION_SECONDS = 3_600
 
 export const roleSummary = (row: RoleRow) => ({
   Path: row.path,
@@ -42,7 +43,7 @@ export const roleSummary = (row: RoleRow) => ({
   MaxSessionDuration: row.maxSessionSeconds,
 })
 
-const roleAnswer = (row: RoleRow) => ({
+export const roleAnswer = (row: RoleRow) => ({
   ...roleSummary(row),
   PermissionsBoundary: boundaryOf(row.boundaryArn),
   Tags: row.tags.length > 0 ? row.tags : undefined,
@@ -70,6 +71,11 @@ export const roles: ServiceOperations<'iam'> = {
       }),
     handle: (context, input) =>
       changing(context, async (change) => {
+        if (input.Path?.startsWith(SERVICE_ROLES_PATH))
+          throw new AwsError(
+            'InvalidInputException',
+            `${SERVICE_ROLES_PATH} is the path of service-linked roles alone.`,
+          )
         const ids = await checkTrust(change, input.AssumeRolePolicyDocument)
         const boundaryArn = input.PermissionsBoundary ?? null
         if (boundaryArn !== null && !(await isAttachable(change, boundaryArn)))
@@ -98,9 +104,10 @@ export const roles: ServiceOperations<'iam'> = {
     authorize: (input, context) => onEntity(context, 'role', input.RoleName),
     handle: (context, input) =>
       changing(context, async (change) => {
-        const { id } = await held(change, 'role', input.RoleName)
+        const role = await held(change, 'role', input.RoleName)
+        if (input.MaxSessionDuration !== undefined) checkModifiable(role)
         const { Description: description, MaxSessionDuration: maxSessionSeconds } = input
-        await store.updateRole(change.sql, id, { description, maxSessionSeconds })
+        await store.updateRole(change.sql, role.id, { description, maxSessionSeconds })
         return {}
       }),
   },
@@ -117,7 +124,7 @@ export const roles: ServiceOperations<'iam'> = {
     authorize: (input, context) => onEntity(context, 'role', input.RoleName),
     handle: (context, input) =>
       changing(context, async (change) => {
-        const { id } = await held(change, 'role', input.RoleName)
+        const { id } = await heldRole(change, input.RoleName)
         const ids = await checkTrust(change, input.PolicyDocument)
         await store.updateRole(change.sql, id, { trust: { policy: input.PolicyDocument, ids } })
         return {}
@@ -127,7 +134,7 @@ export const roles: ServiceOperations<'iam'> = {
     authorize: (input, context) => onEntity(context, 'role', input.RoleName),
     handle: (context, input) =>
       changing(context, async (change) => {
-        const { id } = await held(change, 'role', input.RoleName)
+        const { id } = await heldRole(change, input.RoleName)
         if ((await store.listProfilesOf(change.sql, id)).length > 0)
           throw conflict('Cannot delete entity, must remove roles from instance profile first.')
         if ((await listAttached(change.sql, id)).length > 0)

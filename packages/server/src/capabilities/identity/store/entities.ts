@@ -291,3 +291,19 @@ export async function listProfilesOf(sql: Sql, roleId: string): Promise<ProfileR
 export async function touchRole(sql: Sql, roleId: string, region: string, now: Date): Promise<void> {
   await sql`update roles set last_used_at = ${now}, last_used_region = ${region} where role_id = ${roleId}`
 }
+
+// ------------------------------------------------------------------------------------------------- service-linked roles
+
+export async function insertRoleDeletion(
+  sql: Sql,
+  row: { account: string; taskId: string; roleArn: string; deletedAt: Date },
+): Promise<void> {
+  await sql`
+    insert into role_deletions (account, task_id, role_arn, deleted_at)
+    values (${row.account}, ${row.taskId}, ${row.roleArn}, ${row.deletedAt})`
+}
+
+export async function hasRoleDeletion(sql: Sql, account: string, taskId: string): Promise<boolean> {
+  const [row] = await sql`select from role_deletions where account = ${account} and task_id = ${taskId}`
+  return row !== undefined
+}
