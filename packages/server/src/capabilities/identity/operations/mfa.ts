@@ -17,6 +17,7 @@ import {
 } from '../entities.ts'
 import { pageOf } from '../marker.ts'
 import { anywhere, onEntity, onUserOrSelf, requestTags, resourceTags, userOrSelf } from '../permissions.ts'
+import { qrCodePng } from '../qr-code.ts'
 import { findById } from '../store/entities.ts'
 import * as store from '../store/sign-in.ts'
 import { base32, newSeed, stepOf, stepOfPair } from '../totp.ts'
@@ -89,8 +90,16 @@ export const mfa: ServiceOperations<'iam'> = {
         const row = { serialNumber: serial, account: change.account, seedSealed, tags }
         if (!(await store.insertDevice(change.sql, row)))
           throw exists('MFADevice entity at the same path and name already exists.')
-        const Tags = tags.length > 0 ? tags : undefined
-        return { VirtualMFADevice: { SerialNumber: serial, Base32StringSeed: Buffer.from(base32(seed)), Tags } }
+        const secret = base32(seed)
+        const label = `${input.VirtualMFADeviceName}@${(await store.readAlias(change.sql, change.account)) ?? change.account}`
+        return {
+          VirtualMFADevice: {
+            SerialNumber: serial,
+            Base32StringSeed: Buffer.from(secret),
+            QRCodePNG: qrCodePng(`otpauth://totp/${encodeURIComponent(label)}?secret=${secret}`),
+            Tags: tags.length > 0 ? tags : undefined,
+          },
+        }
       }),
   },
   EnableMFADevice: {
