@@ -33,6 +33,15 @@ async function newUser(account: TestAccount, UserName: string, ...statements: ob
   return { arn: `arn:aws:iam::${account.account}:user/${UserName}`, kms: new KMS(config), ssm: new SSM(config) }
 }
 
+async function removeUser(account: TestAccount, UserName: string) {
+  const admin = new iam.IAM(account.config)
+  for (const { AccessKeyId } of (await admin.listAccessKeys({ UserName })).AccessKeyMetadata ?? [])
+    await admin.deleteAccessKey({ UserName, AccessKeyId })
+  for (const PolicyName of (await admin.listUserPolicies({ UserName })).PolicyNames ?? [])
+    await admin.deleteUserPolicy({ UserName, PolicyName })
+  await admin.deleteUser({ UserName })
+}
+
 async function newKey(kms: KMS, Policy?: string) {
   const { KeyMetadata } = await kms.createKey({ Policy })
   return { KeyId: KeyMetadata?.KeyId ?? '', Arn: KeyMetadata?.Arn ?? '' }
@@ -86,6 +95,47 @@ describe('the policy of a key', () => {
     expect((await root.getKeyPolicy({ KeyId })).Policy).toBe(Policy)
   })
 
+  it('means a user for himself: nobody who is made anew under his name, and him under a new one', async () => {
+    const [owner, guest] = [await testbed.account(), await testbed.account()]
+    const admin = new iam.IAM(owner.config)
+    const root = new KMS(owner.config)
+    const ada = await newUser(owner, 'ada')
+    const bob = await newUser(owner, 'bob', allow('kms:Encrypt'))
+    const far = await newUser(guest, 'far', allow('kms:Encrypt'))
+    const lets = { Effect: 'Allow', Principal: { AWS: [ada.arn, far.arn] }, Action: 'kms:Encrypt', Resource: '*' }
+    const spares = { ...deny('kms:Encrypt'), NotPrincipal: { AWS: [ada.arn, bob.arn, far.arn] } }
+    const Policy = everything(owner.account, lets, spares)
+    const { KeyId, Arn } = await newKey(root, Policy)
+    for (const { kms } of [ada, bob, far]) await kms.encrypt({ KeyId: Arn, Plaintext })
+    await admin.updateUser({ UserName: 'ada', NewUserName: 'augusta' })
+    await ada.kms.encrypt({ KeyId, Plaintext })
+    const again = await newUser(owner, 'ada')
+    await removeUser(owner, 'bob')
+    await removeUser(guest, 'far')
+    const others = [again, await newUser(owner, 'bob', allow('kms:*')), await newUser(guest, 'far', allow('kms:*'))]
+    for (const { kms } of others) expect(await refusal(kms.encrypt({ KeyId: Arn, Plaintext }))).toMatchObject(DENIED)
+    expect((await root.getKeyPolicy({ KeyId })).Policy).toBe(Policy)
+    await root.putKeyPolicy({ KeyId, Policy })
+    for (const { kms } of others) await kms.encrypt({ KeyId: Arn, Plaintext })
+    expect(await refusal(ada.kms.encrypt({ KeyId, Plaintext }))).toMatchObject(DENIED)
+  })
+
+  it('names users and roles that there are', async () => {
+    const account = await testbed.account()
+    const root = new KMS(account.config)
+    const { KeyId } = await newKey(root)
+    const INVALID = {
+      name: 'MalformedPolicyDocumentException',
+      message: 'Policy contains a statement with one or more invalid principals.',
+    }
+    for (const name of ['user/nobody', 'role/nobody', 'role/a/path/nobody']) {
+      const AWS = `arn:aws:iam::${account.account}:${name}`
+      const Policy = everything(account.account, { ...deny('kms:Encrypt'), Principal: { AWS } })
+      expect(await refusal(root.putKeyPolicy({ KeyId, Policy }))).toEqual(INVALID)
+      expect(await refusal(root.createKey({ Policy, BypassPolicyLockoutSafetyCheck: true }))).toEqual(INVALID)
+    }
+  })
+
   it('may ask for an encryption context', async () => {
     const account = await testbed.account()
     const { KeyId } = await newKey(new KMS(account.config))
@@ -118,6 +168,55 @@ describe('the policy of a key', () => {
 })
 
 describe('a grant', () => {
+  it('means a user for himself: nobody who is made anew under his name, and him under a new one', async () => {
+    const account = await testbed.account()
+    const admin = new iam.IAM(account.config)
+    const root = new KMS(account.config)
+    const { KeyId, Arn } = await newKey(root)
+    const [ada, bob, carl] = [
+      await newUser(account, 'ada'),
+      await newUser(account, 'bob'),
+      await newUser(account, 'carl'),
+    ]
+    const grants = []
+    for (const { arn: GranteePrincipal } of [ada, bob])
+      grants.push(
+        await root.createGrant({ KeyId, GranteePrincipal, RetiringPrincipal: carl.arn, Operations: ['Encrypt'] }),
+      )
+    for (const { kms } of [ada, bob]) await kms.encrypt({ KeyId, Plaintext })
+    await admin.updateUser({ UserName: 'ada', NewUserName: 'augusta' })
+    await ada.kms.encrypt({ KeyId, Plaintext })
+    for (const UserName of ['bob', 'carl']) await removeUser(account, UserName)
+    for (const UserName of ['ada', 'bob']) {
+      const { kms } = await newUser(account, UserName)
+      expect(await refusal(kms.encrypt({ KeyId, Plaintext }))).toMatchObject(DENIED)
+    }
+    const other = await newUser(account, 'carl')
+    const { GrantId } = grants[0]!
+    expect(await refusal(other.kms.retireGrant({ KeyId: Arn, GrantId }))).toMatchObject(DENIED)
+    expect((await root.listGrants({ KeyId })).Grants?.map(({ GranteePrincipal }) => GranteePrincipal).sort()).toEqual(
+      [ada.arn, bob.arn].sort(),
+    )
+  })
+
+  it('is to and by users and roles that there are', async () => {
+    const account = await testbed.account()
+    const root = new KMS(account.config)
+    const { KeyId } = await newKey(root)
+    const ada = await newUser(account, 'ada')
+    const nobody = `arn:aws:iam::${account.account}:role/nobody`
+    for (const [GranteePrincipal, RetiringPrincipal] of [
+      [nobody, ada.arn],
+      [ada.arn, nobody],
+    ]) {
+      const asked = root.createGrant({ KeyId, GranteePrincipal, RetiringPrincipal, Operations: ['Encrypt'] })
+      expect(await refusal(asked)).toEqual({
+        name: 'InvalidArnException',
+        message: `ARN does not refer to a valid principal: ${nobody}`,
+      })
+    }
+  })
+
   it('lets its grantee do what it names, under its constraints, until it is revoked', async () => {
     const account = await testbed.account()
     const root = new KMS(account.config)

@@ -251,7 +251,7 @@ describe('a grant', () => {
     const kms = await newClient()
     const symmetric = await newKey(kms)
     const signing = await newKey(kms, { KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY' })
-    const GranteePrincipal = 'arn:aws:iam::123456789012:role/r'
+    const GranteePrincipal = 'arn:aws:iam::123456789012:root'
     const bad: Parameters<KMS['createGrant']>[0][] = [
       { KeyId: symmetric.KeyId, GranteePrincipal, Operations: ['Sign'] },
       { KeyId: symmetric.KeyId, GranteePrincipal, Operations: ['Decrypt', 'GetPublicKey'] },

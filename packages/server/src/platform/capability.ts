@@ -32,6 +32,10 @@ export interface Access {
 export interface ResourcePolicy {
   /** The document; it was parsed before it was stored. */
   text: string
+  /** The ids of the users and roles that it names, by their ARNs at the time. */
+  ids?: Readonly<Record<string, string>>
+  /** A further policy of the resource for this caller alone: what grants give it. */
+  granted?: string
   /** Identity policies count only as far as this policy lets their account in, as with KMS keys. */
   required: boolean
 }

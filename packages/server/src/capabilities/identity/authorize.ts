@@ -4,18 +4,20 @@
  */
 import { nodeArn } from '../../platform/arn.ts'
 import type { Caller, FederatedCaller, NodeCaller, RoleCaller, RootCaller, UserCaller } from '../../platform/caller.ts'
-import type { Access, Authorizer, NodeGrant } from '../../platform/capability.ts'
+import type { Access, Authorizer, NodeGrant, ResourcePolicy } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import type { Denials } from './denials.ts'
 import { entityArn } from './entities.ts'
 import {
   type AccessRequest,
+  type CompiledPolicy,
   type ContextKeys,
   type ContextValue,
   contextKeys,
   type Explanation,
   evaluate,
   explain,
+  joinPolicies,
   keysOnDemand,
   layered,
   type PolicySet,
@@ -161,7 +163,12 @@ async function askedOf(
 const withResource = (principals: Principals, own: PolicySet, { resourcePolicy }: Needed): PolicySet =>
   resourcePolicy === undefined
     ? own
-    : { ...own, resource: principals.resource(resourcePolicy.text), resourcePolicyRequired: resourcePolicy.required }
+    : { ...own, resource: resourceOf(principals, resourcePolicy), resourcePolicyRequired: resourcePolicy.required }
+
+function resourceOf(principals: Principals, { text, ids, granted }: ResourcePolicy): CompiledPolicy {
+  const policy = principals.resource(text, ids)
+  return granted === undefined ? policy : joinPolicies(policy, principals.resource(granted))
+}
 
 const roleOfNode = async (principals: Principals, { account, roleName }: NodeCaller): Promise<NodeRole | undefined> =>
   roleName === undefined ? undefined : principals.nodeRole(account, roleName)
@@ -169,13 +176,21 @@ const roleOfNode = async (principals: Principals, { account, roleName }: NodeCal
 const nodeSession = ({ account, nodeId }: NodeCaller, role: Pick<RoleRow, 'name'>): string =>
   `arn:aws:sts::${account}:assumed-role/${role.name}/${nodeId}`
 
-/** The ARNs by which a grant may mean a caller: its own and, of a session or a node, its role's. */
-export async function callerNames(principals: Principals, caller: Caller): Promise<string[]> {
-  if (caller.type === 'role') return [caller.arn, caller.roleArn]
+/** How a grant may mean a caller: by an ARN and, of a user or a role, by its id. */
+export interface CallerName {
+  arn: string
+  id?: string
+}
+
+/** The caller's own name and, of a session or a node, its role's. */
+export async function callerNames(principals: Principals, caller: Caller): Promise<CallerName[]> {
+  const { arn } = caller
+  if (caller.type === 'user') return [{ arn, id: caller.userId }]
+  if (caller.type === 'role') return [{ arn }, { arn: caller.roleArn, id: caller.roleId }]
   const role = caller.type === 'node' ? (await roleOfNode(principals, caller))?.role : undefined
   return caller.type === 'node' && role
-    ? [caller.arn, nodeSession(caller, role), entityArn('role', role)]
-    : [caller.arn]
+    ? [{ arn }, { arn: nodeSession(caller, role) }, { arn: entityArn('role', role), id: role.id }]
+    : [{ arn }]
 }
 
 /**
@@ -210,6 +225,7 @@ async function roleAsks(
     account,
     arn: role ? nodeSession(caller, role) : caller.arn,
     roleArn: role ? entityArn('role', role) : caller.arn,
+    ...(role && { id: role.id }),
   }
   const itself = nodeArn(caller, nodeId)
   const keys = contextKeys({

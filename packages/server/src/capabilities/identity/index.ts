@@ -8,7 +8,7 @@ import type { Context, Ground } from '../../platform/context.ts'
 import { accessKeyId, secretAccessKey } from '../../platform/ids.ts'
 import type { Sealer } from '../../platform/seal.ts'
 import { accountRoutes } from './administration.ts'
-import { callerNames, createAuthorizer, type Needed } from './authorize.ts'
+import { type CallerName, callerNames, createAuthorizer, type Needed } from './authorize.ts'
 import { credentialSource } from './credentials.ts'
 import { denialRoute, keepDenials } from './denials.ts'
 import { explanationRoute } from './explanations.ts'
@@ -22,6 +22,7 @@ import mfaTagsMigration from './migrations/0005-mfa-tags.sql'
 import passwordsMigration from './migrations/0006-passwords.sql'
 import credentialReportsMigration from './migrations/0007-credential-reports.sql'
 import serviceLinkedRolesMigration from './migrations/0008-service-linked-roles.sql'
+import { namedIds } from './named-ids.ts'
 import { nodeRoleRoute } from './node-roles.ts'
 import { isMalformed, parsePolicy } from './policy/index.ts'
 import { keepPrincipals, principalsOf } from './principals.ts'
@@ -33,10 +34,11 @@ import { DISABLED_WAKE, IDENTITY_WAKE } from './wake.ts'
 import { assumeRoleWithWebIdentity } from './web-identity.ts'
 
 export { createAccount, InstallationError, openInstallation, type RootCredentials } from './accounts.ts'
+export { principalId } from './named-ids.ts'
 export { lintNodePolicy, type NodePolicyLint } from './node-roles.ts'
 export { parseKeysFile } from './oidc/issuer-keys.ts'
 export { type TokenBearer, tokenBearerOf } from './web-identity.ts'
-export { DISABLED_WAKE }
+export { type CallerName, DISABLED_WAKE }
 
 export const identity: Capability = {
   name: 'identity',
@@ -91,16 +93,18 @@ export const refusalOf = (context: Context, access: Needed): Promise<string | un
 export const mayDo = (context: Context, access: Needed): Promise<boolean> =>
   authorizerOf(context).allows(context.caller, access, context)
 
-/** The ARNs by which a grant may mean the context's caller. A node acts with its role's: it is meant by that as well. */
-export const namesOf = (context: Context): Promise<string[]> => callerNames(principalsOf(context), context.caller)
+/** How a grant may mean the context's caller. A node acts with its role: it is meant by that as well. */
+export const namesOf = (context: Context): Promise<CallerName[]> => callerNames(principalsOf(context), context.caller)
 
 /** The accounts whose callers are refused; `DISABLED_WAKE` tells of a further one. */
 export const disabledAccounts = ({ sql }: Ground): Promise<string[]> => store.readDisabledAccounts(sql)
 
-/** What is wrong with the text of a resource policy; undefined: nothing. */
-export function resourcePolicyFault(text: string): string | undefined {
+/** The ids of the users and roles that the text of a resource policy names, by ARN; a text: what is wrong with it. */
+export async function resourcePolicyIds({ sql }: Context, text: string): Promise<Record<string, string> | string> {
   const parsed = parsePolicy(text, 'resource')
-  return isMalformed(parsed) ? parsed.message : undefined
+  if (isMalformed(parsed)) return parsed.message
+  const ids = await namedIds(sql, parsed)
+  return typeof ids === 'string' ? 'Policy contains a statement with one or more invalid principals.' : ids
 }
 
 /**

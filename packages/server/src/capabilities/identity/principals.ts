@@ -6,6 +6,7 @@ import { hash } from 'node:crypto'
 import type { Host } from '../../platform/capability.ts'
 import type { Sealer } from '../../platform/seal.ts'
 import { entityArn } from './entities.ts'
+import { byIds } from './named-ids.ts'
 import {
   type CompiledPolicy,
   compilePolicy,
@@ -23,6 +24,7 @@ import * as store from './store.ts'
 import { compileTrust } from './trust.ts'
 import { IDENTITY_WAKE } from './wake.ts'
 
+const NO_IDS: Readonly<Record<string, string>> = {}
 const MAX_PRINCIPALS = 20_000
 const MAX_TEXTS = 20_000
 /** Nothing is believed for longer than this, should a wake be lost. */
@@ -48,8 +50,8 @@ export interface Principals extends Disposable {
   session(texts: readonly string[]): CompiledPolicy[]
   /** What a capability grants a node for one action; it has looked at the resource itself. */
   granted(action: string): CompiledPolicy
-  /** A resource's own policy. */
-  resource(text: string): CompiledPolicy
+  /** A resource's own policy, with the users and roles that it names by their ids. */
+  resource(text: string, ids?: Readonly<Record<string, string>>): CompiledPolicy
 }
 
 /** The text of a managed policy, AWS's or the installation's own; undefined when there is none of that ARN. */
@@ -79,14 +81,20 @@ export function keepPrincipals(host: Host): Principals {
     known.clear()
   })
 
-  function compiled(text: string, kind: PolicyKind, name: string): CompiledPolicy {
-    const id = `${kind} ${name} ${hash('sha256', text, 'base64')}`
+  function compiled(
+    text: string,
+    kind: PolicyKind,
+    name: string,
+    ids: Readonly<Record<string, string>> = NO_IDS,
+  ): CompiledPolicy {
+    const named = ids === NO_IDS ? '' : JSON.stringify(ids)
+    const id = `${kind} ${name} ${hash('sha256', `${named}${text}`, 'base64')}`
     const before = texts.get(id)
     if (before) return before
     const document = parsePolicy(text, kind)
     // Every stored policy was parsed before it was stored: one that cannot be read would silently deny or allow.
     if (isMalformed(document)) throw new Error(`the stored policy ${name} cannot be read: ${document.message}`)
-    const policy = compilePolicy(document, name)
+    const policy = compilePolicy(named === '' ? document : byIds(document, ids), name)
     if (RESOURCE_TAG.test(text)) noteTagged(policy)
     if (texts.size >= MAX_TEXTS) texts.clear()
     texts.set(id, policy)
@@ -134,7 +142,7 @@ export function keepPrincipals(host: Host): Principals {
     nodeRole: (account, roleName) => remembered(`node ${account} ${roleName}`, () => readNodeRole(account, roleName)),
     session: (sessionTexts) => sessionTexts.map((text) => compiled(text, 'session', 'session policy')),
     granted: (action) => compiled(allowing(action), 'identity', 'what nodes are granted'),
-    resource: (text) => compiled(text, 'resource', 'resource policy'),
+    resource: (text, ids) => compiled(text, 'resource', 'resource policy', ids),
     [Symbol.dispose]: () => subscription[Symbol.dispose](),
   }
   kept.set(host.sealer, principals)

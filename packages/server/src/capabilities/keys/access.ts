@@ -6,11 +6,11 @@ import type { Caller } from '../../platform/caller.ts'
 import type { Access } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import type { AwsError } from '../../platform/errors.ts'
-import { mayDo, namesOf, refusalOf } from '../identity/index.ts'
+import { type CallerName, mayDo, namesOf, refusalOf } from '../identity/index.ts'
 import { type EncryptionContext, nameOfBlob } from './ciphertext.ts'
 import { invalidCiphertext, KeyError, notFound } from './errors.ts'
 import { checkTokens } from './grant-tokens.ts'
-import { policyOf } from './key-policy.ts'
+import { resourcePolicyOf } from './key-policy.ts'
 import { findNamed, keyArn, readKeyName } from './resolve.ts'
 import { findKey, type GrantRow, grantsFor, type KeyRow } from './store.ts'
 
@@ -106,17 +106,14 @@ const nowhere = () =>
 export async function accessOf(context: Context, key: KeyRow, use: Use): Promise<Access> {
   checkTokens(context, use.grantTokens, use.action)
   const grants = use.grantable === undefined ? [] : await grantsOf(context, key, use)
-  return {
-    ...plainAccess(context, key, use),
-    resourcePolicy: { text: withGrants(policyOf(key), grants, use), required: true },
-  }
+  return { ...plainAccess(context, key, use), resourcePolicy: resourcePolicyOf(key, grantedBy(grants, use)) }
 }
 
 const plainAccess = (context: Context, key: KeyRow, use: Use): Access & { action: string } => ({
   action: use.action,
   resources: [keyArn(key)],
   keys: { ...keysOf(context, key, use), ...contextKeysOf(use) },
-  resourcePolicy: { text: policyOf(key), required: true },
+  resourcePolicy: resourcePolicyOf(key),
 })
 
 /**
@@ -127,7 +124,7 @@ export async function checkAccess(context: Context, key: KeyRow, use: Use): Prom
   const access = plainAccess(context, key, use)
   if (await mayDo(context, access)) return
   const grants = await grantsOf(context, key, use)
-  const resourcePolicy = { text: withGrants(policyOf(key), grants, use), required: true }
+  const resourcePolicy = resourcePolicyOf(key, grantedBy(grants, use))
   const refused = await refusalOf(context, { ...access, resourcePolicy })
   if (refused !== undefined) throw new KeyError('AccessDeniedException', refused)
 }
@@ -168,14 +165,24 @@ function contextKeysOf(use: Use): Record<string, string | string[]> {
 
 // ---- grants ----
 
-async function grantsOf(context: Context, key: KeyRow, use: Use): Promise<GrantRow[]> {
+/** A grant, and the name by which it means the caller. */
+type Granted = GrantRow & { to: string }
+
+async function grantsOf(context: Context, key: KeyRow, use: Use): Promise<Granted[]> {
   // An account's root is let in by the policy or, like anybody, by a grant to its ARN, which nobody makes for the own root.
   if (context.caller.type === 'root' && context.account === key.account) return []
-  const grants = await grantsFor(context.sql, key, await namesOf(context))
-  return grants.filter(
-    (grant) => grant.operations.includes(use.grantable ?? '') && holds(grant, use) && (use.suits?.(grant) ?? true),
-  )
+  const names = await namesOf(context)
+  const grants = await grantsFor(context.sql, key, names)
+  return grants
+    .filter(
+      (grant) => grant.operations.includes(use.grantable ?? '') && holds(grant, use) && (use.suits?.(grant) ?? true),
+    )
+    .map((grant) => ({ ...grant, to: names.find((name) => means(grant.grantee, grant.granteeId, name))!.arn }))
 }
+
+/** Whether a grant that names somebody by ARN, and by id where it is a user or a role, means who bears this name. */
+export const means = (arn: string | null, id: string | null, name: CallerName): boolean =>
+  id === null ? arn === name.arn : id === name.id
 
 /** Constraints concern what takes an encryption context, and nothing else. */
 const WITH_CONTEXT = /^(Encrypt|Decrypt|ReEncryptFrom|ReEncryptTo|GenerateDataKey(Pair)?(WithoutPlaintext)?)$/
@@ -190,20 +197,13 @@ function holds({ constraints }: GrantRow, use: Use): boolean {
   return !equal || (contains(equal) && Object.keys(given).length === Object.keys(equal).length)
 }
 
-/** A grant is one more statement of the key's policy: an explicit deny still outweighs it. */
-function withGrants(policy: string, grants: GrantRow[], use: Use): string {
-  return grants.length === 0
-    ? policy
-    : withAllowed(
-        policy,
-        grants.map(({ grantee }) => grantee),
-        use.action,
-      )
-}
+/** Grants as one more policy of the key: an explicit deny still outweighs them. */
+const grantedBy = (grants: Granted[], { action }: Use): string | undefined =>
+  grants.length === 0 ? undefined : allowing([...new Set(grants.map(({ to }) => to))], action)
 
-/** The policy and a statement that allows one action to these principals. */
-export function withAllowed(policy: string, principals: string[], action: string): string {
-  const document = JSON.parse(policy) as { Statement: unknown }
-  const statement = { Effect: 'Allow', Principal: { AWS: principals }, Action: action, Resource: '*' }
-  return JSON.stringify({ ...document, Statement: [document.Statement, statement].flat() })
-}
+/** A policy that allows one action to these principals. */
+export const allowing = (principals: string[], Action: string): string =>
+  JSON.stringify({
+    Version: '2012-10-17',
+    Statement: [{ Effect: 'Allow', Principal: { AWS: principals }, Action, Resource: '*' }],
+  })

@@ -5,12 +5,12 @@ import type { Input, Output } from '../../contract/types.ts'
 import type { Access } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { validation } from '../../platform/errors.ts'
-import { namesOf } from '../identity/index.ts'
-import { accessOf, accessTo, keyOf, withAllowed } from './access.ts'
+import { namesOf, principalId } from '../identity/index.ts'
+import { accessOf, accessTo, allowing, keyOf, means } from './access.ts'
 import { changing, checkState, LIVING } from './changing.ts'
 import { KeyError, notFound, stopAtDryRun } from './errors.ts'
 import { makeToken, readToken } from './grant-tokens.ts'
-import { policyOf } from './key-policy.ts'
+import { resourcePolicyOf } from './key-policy.ts'
 import { page } from './listing.ts'
 import { checkUsable, findNamed, keyArn } from './resolve.ts'
 import { specOf } from './specs.ts'
@@ -94,6 +94,8 @@ export const createGrant = (context: Context, input: Create): Promise<Output<'Cr
   changing(context, input, async (inner, key) => {
     checkUsable(key, inner.now())
     const grantee = checkCreate(input, key)
+    const granteeId = await idOf(inner, grantee)
+    const retiringId = input.RetiringPrincipal === undefined ? null : await idOf(inner, input.RetiringPrincipal)
     stopAtDryRun(input)
     const grant: store.GrantRow = {
       account: key.account,
@@ -102,7 +104,9 @@ export const createGrant = (context: Context, input: Create): Promise<Output<'Cr
       grantId: randomBytes(32).toString('hex'),
       name: input.Name ?? null,
       grantee,
+      granteeId,
       retiring: input.RetiringPrincipal ?? null,
+      retiringId,
       operations: [...new Set(input.Operations)],
       constraints: constraintsOf(input),
       issuingAccount: `arn:aws:iam::${context.account}:root`,
@@ -115,10 +119,19 @@ export const createGrant = (context: Context, input: Create): Promise<Output<'Cr
     return { GrantId: answered.grantId, GrantToken: makeToken(context, answered) }
   })
 
+/** The id of a user or a role; null: of an account or a session. InvalidArnException: there is none of that ARN. */
+async function idOf({ sql }: Context, arn: string): Promise<string | null> {
+  const id = await principalId(sql, arn)
+  if (id === undefined) throw new KeyError('InvalidArnException', `ARN does not refer to a valid principal: ${arn}`)
+  return id
+}
+
 /** A named grant that is asked for again is the same grant. */
 const isSame = (one: store.GrantRow, other: store.GrantRow): boolean =>
   one.grantee === other.grantee &&
+  one.granteeId === other.granteeId &&
   one.retiring === other.retiring &&
+  one.retiringId === other.retiringId &&
   isDeepStrictEqual(one.operations.toSorted(), other.operations.toSorted()) &&
   isDeepStrictEqual(one.constraints, other.constraints)
 
@@ -202,11 +215,12 @@ export async function retireGrantAccess(context: Context, input: Input<'RetireGr
   retired.set(input, { key, grant })
   const action = 'kms:RetireGrant'
   const access = await accessOf(context, key, { action })
-  const may = [grant.retiring, grant.operations.includes('RetireGrant') ? grant.grantee : null]
-  const names = await namesOf(context)
-  const itself = may.find((name): name is string => name !== null && names.includes(name))
-  if (itself === undefined) return access
-  return { ...access, resourcePolicy: { text: withAllowed(policyOf(key), [itself], action), required: true } }
+  const may = (await namesOf(context)).find(
+    (name) =>
+      means(grant.retiring, grant.retiringId, name) ||
+      (grant.operations.includes('RetireGrant') && means(grant.grantee, grant.granteeId, name)),
+  )
+  return may ? { ...access, resourcePolicy: resourcePolicyOf(key, allowing([may.arn], action)) } : access
 }
 
 function whichGrant(context: Context, input: Input<'RetireGrant', 'kms'>) {

@@ -8,6 +8,7 @@ import type { EncryptionContext } from './ciphertext.ts'
 import { KeyError } from './errors.ts'
 import init from './migrations/0001-init.sql'
 import kms from './migrations/0002-kms.sql'
+import principalIds from './migrations/0003-principal-ids.sql'
 import { operations } from './operations.ts'
 import { keepAppointments } from './reconcile.ts'
 import { CLOUDTRAIL_KEY_ALIAS, forget, KEYS_WAKE, SSM_KEY_ALIAS } from './resolve.ts'
@@ -21,6 +22,7 @@ export const keys: Capability = {
   migrations: [
     { name: '0001-init', sql: init },
     { name: '0002-kms', sql: kms },
+    { name: '0003-principal-ids', sql: principalIds },
   ],
   sealed,
   operations: { kms: operations },

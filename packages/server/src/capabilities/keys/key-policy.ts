@@ -1,6 +1,7 @@
 /** The policies of keys: what AWS gives a key that is made without one, and what it gives the keys it manages. */
+import type { ResourcePolicy } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
-import { mayDo, resourcePolicyFault } from '../identity/index.ts'
+import { mayDo, resourcePolicyIds } from '../identity/index.ts'
 import { KeyError } from './errors.ts'
 import { CLOUDTRAIL_KEY_ALIAS, keyArn } from './resolve.ts'
 import type { KeyRow } from './store.ts'
@@ -110,32 +111,44 @@ const auditPolicy = ({ account, region }: KeyRow): string =>
     2,
   )
 
+/** The key's policy, and what grants give this caller beside it, as the evaluator takes them. */
+export const resourcePolicyOf = (key: KeyRow, granted?: string): ResourcePolicy => ({
+  text: policyOf(key),
+  ...(key.policy !== null && { ids: key.policyIds }),
+  ...(granted !== undefined && { granted }),
+  required: true,
+})
+
 export const policyOf = (key: KeyRow): string => {
   if (key.policy !== null) return key.policy
   return key.aliases.includes(CLOUDTRAIL_KEY_ALIAS) ? auditPolicy(key) : managedPolicy(key.account, key.region)
 }
 
-/** MalformedPolicyDocumentException: unreadable, or one that locks its writer out. LimitExceededException. */
+/**
+ * The ids of the users and roles that the policy names. MalformedPolicyDocumentException: unreadable, it names somebody who
+ * does not exist, or it locks its writer out. LimitExceededException.
+ */
 export async function checkPolicy(
   context: Context,
   key: { account: string; region: string; keyId: string },
   text: string,
   bypassLockoutCheck: boolean | undefined,
-): Promise<void> {
+): Promise<Record<string, string>> {
   if (Buffer.byteLength(text) > MAX_POLICY_BYTES)
     throw new KeyError('LimitExceededException', `A key policy may have ${MAX_POLICY_BYTES} bytes at most.`)
-  const fault = resourcePolicyFault(text)
-  if (fault !== undefined) throw new KeyError('MalformedPolicyDocumentException', fault)
-  if (bypassLockoutCheck) return
+  const ids = await resourcePolicyIds(context, text)
+  if (typeof ids === 'string') throw new KeyError('MalformedPolicyDocumentException', ids)
+  if (bypassLockoutCheck) return ids
   const locksOut = !(await mayDo(context, {
     action: 'kms:PutKeyPolicy',
     resources: [keyArn(key)],
     keys: { 'kms:CallerAccount': context.account },
-    resourcePolicy: { text, required: true },
+    resourcePolicy: { text, ids, required: true },
   }))
   if (locksOut)
     throw new KeyError(
       'MalformedPolicyDocumentException',
       'The new key policy will not allow you to update the key policy in the future.',
     )
+  return ids
 }

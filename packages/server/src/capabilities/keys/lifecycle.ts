@@ -71,8 +71,10 @@ export async function createKey(
   const keyId = uuid()
   const { account, region } = context
   const policy = input.Policy ?? defaultPolicy(account)
-  if (input.Policy !== undefined)
-    await checkPolicy(context, { account, region, keyId }, policy, input.BypassPolicyLockoutSafetyCheck)
+  const policyIds =
+    input.Policy === undefined
+      ? {}
+      : await checkPolicy(context, { account, region, keyId }, policy, input.BypassPolicyLockoutSafetyCheck)
   const material = origin === 'EXTERNAL' ? undefined : await makeMaterial(specOf(spec))
   const createdAt = context.now()
   const key = await context.transaction(async (inner) => {
@@ -86,6 +88,7 @@ export async function createKey(
       origin,
       tags,
       policy,
+      policyIds,
       publicKey: material?.publicKey ?? null,
       currentVersion: 1,
     })
@@ -218,8 +221,8 @@ export const putKeyPolicy = (
   changing(context, input, async (inner, key) => {
     checkPolicyName(input.PolicyName)
     checkState(key, ANY_STATE)
-    await checkPolicy(inner, key, input.Policy, input.BypassPolicyLockoutSafetyCheck)
-    await store.changeKey(inner.sql, key, { policy: input.Policy })
+    const ids = await checkPolicy(inner, key, input.Policy, input.BypassPolicyLockoutSafetyCheck)
+    await store.writePolicy(inner.sql, key, input.Policy, ids)
     return {}
   })
 

@@ -2,6 +2,7 @@
 import type { Scope } from '../../platform/arn.ts'
 import type { Ground } from '../../platform/context.ts'
 import type { Sql } from '../../platform/database.ts'
+import type { CallerName } from '../identity/index.ts'
 import type { KeySpec, KeyUsage } from './specs.ts'
 
 type Scoped = Scope & Pick<Ground, 'sql'>
@@ -20,6 +21,8 @@ export interface KeyRow extends Scope {
   usage: KeyUsage
   origin: 'AWS_KMS' | 'EXTERNAL'
   policy: string | null
+  /** Of the users and roles that the policy names, by ARN. */
+  policyIds: Record<string, string>
   publicKey: Buffer | null
   deletionAt: Date | null
   rotationDays: number | null
@@ -32,7 +35,7 @@ export interface KeyRow extends Scope {
 
 const keyColumns = (sql: Sql) => sql`
   k.account, k.region, k.key_id as "keyId", k.manager, k.state, k.description, k.current_version as "currentVersion",
-  k.created_at as "createdAt", k.spec, k.usage, k.origin, k.policy, k.public_key as "publicKey",
+  k.created_at as "createdAt", k.spec, k.usage, k.origin, k.policy, k.policy_ids as "policyIds", k.public_key as "publicKey",
   k.deletion_at as "deletionAt", k.rotation_days as "rotationDays", k.rotate_at as "rotateAt",
   k.material_expires_at as "materialExpiresAt", k.imported_digest as "importedDigest", k.tags,
   array(select a.alias from key_aliases a
@@ -63,15 +66,17 @@ export async function insertKey(
   { sql, account, region }: Scoped,
   key: Pick<KeyRow, 'keyId' | 'state' | 'description' | 'createdAt' | 'spec' | 'usage' | 'origin' | 'tags'> & {
     policy: string
+    policyIds: Record<string, string>
     publicKey: Buffer | null
     currentVersion: number
   },
 ): Promise<void> {
   await sql`
     insert into keys (account, region, key_id, manager, state, description, current_version, created_at, spec, usage,
-      origin, policy, public_key, tags)
+      origin, policy, policy_ids, public_key, tags)
     values (${account}, ${region}, ${key.keyId}, 'CUSTOMER', ${key.state}, ${key.description}, ${key.currentVersion},
-      ${key.createdAt}, ${key.spec}, ${key.usage}, ${key.origin}, ${key.policy}, ${key.publicKey}, ${sql.json(key.tags)})`
+      ${key.createdAt}, ${key.spec}, ${key.usage}, ${key.origin}, ${key.policy}, ${sql.json(key.policyIds)}, ${key.publicKey},
+      ${sql.json(key.tags)})`
 }
 
 /** Makes an AWS managed key under `alias` unless there is one; processes that do so at once agree on the first. */
@@ -98,7 +103,6 @@ export type Changes = Partial<{
   state: KeyState
   description: string
   current_version: number
-  policy: string
   deletion_at: Date | null
   rotation_days: number | null
   rotate_at: Date | null
@@ -110,6 +114,12 @@ export type Changes = Partial<{
 export async function changeKey(sql: Sql, key: KeyRow, changes: Changes): Promise<void> {
   await sql`
     update keys set ${sql(changes)}
+    where account = ${key.account} and region = ${key.region} and key_id = ${key.keyId}`
+}
+
+export async function writePolicy(sql: Sql, key: KeyRow, policy: string, ids: Record<string, string>): Promise<void> {
+  await sql`
+    update keys set policy = ${policy}, policy_ids = ${sql.json(ids)}
     where account = ${key.account} and region = ${key.region} and key_id = ${key.keyId}`
 }
 
@@ -225,7 +235,10 @@ export interface GrantRow extends Scope {
   grantId: string
   name: string | null
   grantee: string
+  /** Of a user or a role. */
+  granteeId: string | null
   retiring: string | null
+  retiringId: string | null
   operations: string[]
   constraints: GrantConstraints
   issuingAccount: string
@@ -233,22 +246,25 @@ export interface GrantRow extends Scope {
 }
 
 const grantColumns = (sql: Sql) => sql`
-  account, region, key_id as "keyId", grant_id as "grantId", name, grantee, retiring, operations, constraints,
-  issuing_account as "issuingAccount", created_at as "createdAt"`
+  account, region, key_id as "keyId", grant_id as "grantId", name, grantee, grantee_id as "granteeId", retiring,
+  retiring_id as "retiringId", operations, constraints, issuing_account as "issuingAccount", created_at as "createdAt"`
 
 export async function insertGrant(sql: Sql, grant: GrantRow): Promise<void> {
   await sql`
-    insert into key_grants (account, region, key_id, grant_id, name, grantee, retiring, operations, constraints,
-      issuing_account, created_at)
+    insert into key_grants (account, region, key_id, grant_id, name, grantee, grantee_id, retiring, retiring_id, operations,
+      constraints, issuing_account, created_at)
     values (${grant.account}, ${grant.region}, ${grant.keyId}, ${grant.grantId}, ${grant.name}, ${grant.grantee},
-      ${grant.retiring}, ${sql.json(grant.operations)}, ${sql.json({ ...grant.constraints })}, ${grant.issuingAccount},
+      ${grant.granteeId}, ${grant.retiring}, ${grant.retiringId}, ${sql.json(grant.operations)}, ${sql.json({ ...grant.constraints })}, ${grant.issuingAccount},
       ${grant.createdAt})`
 }
 
-export const grantsFor = (sql: Sql, key: KeyRow, grantees: string[]): Promise<GrantRow[]> =>
+/** Grants to whoever bears one of these names: by id where the grant knows it, else by ARN. */
+export const grantsFor = (sql: Sql, key: KeyRow, names: readonly CallerName[]): Promise<GrantRow[]> =>
   sql<GrantRow[]>`
     select ${grantColumns(sql)} from key_grants
-    where account = ${key.account} and region = ${key.region} and key_id = ${key.keyId} and grantee = any(${grantees})`
+    where account = ${key.account} and region = ${key.region} and key_id = ${key.keyId}
+      and (grantee_id = any(${names.flatMap(({ id }) => id ?? [])})
+        or (grantee_id is null and grantee = any(${names.map(({ arn }) => arn)})))`
 
 export async function findGrant(sql: Sql, key: KeyRow, grantId: string): Promise<GrantRow | undefined> {
   const [row] = await sql<GrantRow[]>`

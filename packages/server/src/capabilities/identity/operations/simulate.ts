@@ -116,7 +116,9 @@ export async function sourceOf(context: Context, arn: string): Promise<Source> {
     ...Object.fromEntries(tags.map(({ Key, Value }) => [`aws:PrincipalTag/${Key}`, Value])),
   }
   const principal: Principal =
-    kind === 'role' ? { type: 'role', account, arn, roleArn: arn } : { type: 'user', account, arn }
+    kind === 'role'
+      ? { type: 'role', account, arn, roleArn: arn, id: row.id }
+      : { type: 'user', account, arn, id: row.id }
   return { principal, identity, boundary, keys }
 }
 

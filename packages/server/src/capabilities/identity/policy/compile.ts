@@ -42,6 +42,12 @@ export function compilePolicy(document: PolicyDocument, name?: string): Compiled
   return { kind: document.kind, name, document, statements, concerning: indexByAction(statements) }
 }
 
+/** One policy of the statements of two. */
+export function joinPolicies(one: CompiledPolicy, other: CompiledPolicy): CompiledPolicy {
+  const statements = [...one.statements, ...other.statements]
+  return { ...one, statements, concerning: (action) => [...one.concerning(action), ...other.concerning(action)] }
+}
+
 /** AWS's API has some 16,000 actions, an installation's callers use tens; the bound is for those who make names up. */
 const MAX_INDEXED_ACTIONS = 256
 
