@@ -17,8 +17,10 @@ import type { SealedColumn } from './seal.ts'
 export interface Access {
   /** `ssm:PutParameter`; the operation's own name unless it says otherwise. */
   action?: string
-  /** Full ARNs, or `*` where the action knows no resource. */
+  /** Full ARNs, or `*` where the action knows no resource. None at all is refused, unless the access is `free`. */
   resources: string[]
+  /** Why no permission is asked for here. */
+  free?: string
   /** ARNs that the call is about though no permission is asked for here: the audit names them. */
   concerns?: string[]
   /** Condition keys of the request beyond the global ones. */
@@ -28,6 +30,9 @@ export interface Access {
   /** The policy of the resource itself. Root is asked about it as well: the resource may be another account's. */
   resourcePolicy?: ResourcePolicy
 }
+
+/** An access that is open to whoever got this far: `why` says what else stands in the way, or that nothing needs to. */
+export const free = (why: string, concerns: string[] = []): Access => ({ resources: [], free: why, concerns })
 
 export interface ResourcePolicy {
   /** The document; it was parsed before it was stored. */
@@ -89,7 +94,7 @@ export interface Route {
   path: RegExp
   /** The SigV4 service name that must have signed it, or `open` for routes that need no signature. */
   signedFor: string | 'open'
-  /** What the signer must be allowed; no resources: anybody who could sign. */
+  /** What the signer must be allowed. */
   authorize(context: Context, params: string[]): Access
   /** undefined: it has written the answer to the response itself, and ended it. */
   handle(context: Context, request: RouteRequest): Promise<RouteAnswer | undefined>

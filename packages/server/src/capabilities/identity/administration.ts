@@ -2,7 +2,7 @@
  * The accounts of an installation, for the root of the account that it was made with: `musterbook accounts` calls these
  * routes, so that what it changes holds at once on every process. AWS has this in Organizations, which is not served.
  */
-import type { Host, Route } from '../../platform/capability.ts'
+import { free, type Host, type Route } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
 import { closeChannelsOf } from '../messaging/index.ts'
@@ -29,8 +29,7 @@ export function accountRoutes({ settings }: Host): Route[] {
     handle: (context: Context, params: string[], input: Record<string, unknown>) => Promise<object>,
   ): Route => ({
     ...{ method, path, signedFor: 'iam' },
-    // Policies have no say in this: the guard decides.
-    authorize: () => ({ resources: [] }),
+    authorize: () => free('policies have no say in this: the guard lets the root of the installation in alone'),
     async handle(context, { params, body }) {
       guard(context)
       return json(200, await handle(context, params, method === 'POST' ? objectOf(body) : {}))

@@ -49,11 +49,8 @@ const NODE_ACTIONS = new Set([
   'ec2messages:GetEndpoint',
 ])
 
-/** Documents are read by name and carry no secrets; who one is, anybody may ask. */
-const NODE_READS = new Set(['ssm:GetDocument', 'ssm:DescribeDocument', 'ssm:GetManifest', 'sts:GetCallerIdentity'])
-
-/** Asking who one is needs no permission, as in AWS. */
-const FREE = new Set(['sts:GetCallerIdentity'])
+/** Documents are read by name and carry no secrets. */
+const NODE_READS = new Set(['ssm:GetDocument', 'ssm:DescribeDocument', 'ssm:GetManifest'])
 
 export type Needed = Access & { action: string }
 
@@ -64,7 +61,6 @@ export function createAuthorizer(
 ): Authorizer {
   /** undefined: it is allowed. */
   async function reasonAgainst(caller: Caller, access: Needed, context: Context): Promise<Explanation | undefined> {
-    if (FREE.has(access.action)) return undefined
     if (caller.type === 'anonymous') return unheard('anonymous', access)
     if (caller.type === 'node' && nodeMay(caller, access)) return deniedByRole(principals, caller, access, context)
     if (isBeyondSession(caller, access.action)) return { ...unheard(caller.arn, access), note: BEYOND_SESSION }

@@ -4,7 +4,7 @@
  * or iam:SimulatePrincipalPolicy on the principal. What the policies of resources say (of KMS keys) is not asked here.
  */
 import { nodeArn } from '../../platform/arn.ts'
-import type { Authorizer, Route } from '../../platform/capability.ts'
+import { type Authorizer, free, type Route } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
 import { nodeReason } from './authorize.ts'
@@ -18,8 +18,7 @@ import * as store from './store.ts'
 
 export const explanationRoute = (authorizer: Authorizer): Route => ({
   ...{ method: 'POST', path: /^\/musterbook\/explanations$/, signedFor: 'iam' },
-  // What must be allowed stands in the body: the handler asks.
-  authorize: () => ({ resources: [] }),
+  authorize: () => free('what must be allowed stands in the body, and the handler asks'),
   async handle(context, { body }) {
     const input = objectOf(body)
     const check = async (action: string, resource: string) => {

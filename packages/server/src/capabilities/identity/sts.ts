@@ -4,7 +4,7 @@
  */
 import type { Input, Output, ServiceOperations } from '../../contract/types.ts'
 import type { Caller } from '../../platform/caller.ts'
-import type { Access } from '../../platform/capability.ts'
+import { type Access, free } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
 import { accessKeyId, secretAccessKey } from '../../platform/ids.ts'
@@ -34,15 +34,18 @@ const anywhere = (): Access => ({ resources: ['*'] })
 
 export const sts: ServiceOperations<'sts'> = {
   GetCallerIdentity: {
-    authorize: anywhere,
+    authorize: () => free('everybody may ask who he is, as in AWS, where no policy can deny it'),
     handle: async ({ caller }) => ({ Account: caller.account, Arn: caller.arn, UserId: userId(caller) }),
   },
   AssumeRole: {
     // The trust policy of the role decides, together with the caller's own policies; both are asked in one evaluation.
-    authorize: ({ RoleArn }) => ({ resources: [], concerns: [RoleArn] }),
+    authorize: ({ RoleArn }) => free('the trust policy is asked by the handler', [RoleArn]),
     handle: assumeRole,
   },
-  GetSessionToken: { authorize: () => ({ resources: [] }), handle: getSessionToken },
+  GetSessionToken: {
+    authorize: () => free('AWS asks for no permission: it gives the caller no more than it has'),
+    handle: getSessionToken,
+  },
   GetFederationToken: {
     // Tags of its own choice are a permission of their own: policies may ask for aws:PrincipalTag.
     authorize({ Name, Tags = [] }, { caller }): Access[] {

@@ -3,7 +3,7 @@
  * who asks, the account's provider says which issuer and clients count, the role's trust policy says who of them may.
  */
 import type { Input, Output } from '../../contract/types.ts'
-import type { Host, Operation } from '../../platform/capability.ts'
+import { free, type Host, type Operation } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { accessRequest } from './authorize.ts'
@@ -57,7 +57,7 @@ export function assumeRoleWithWebIdentity(host: Host): Operation<Asked, Output<'
 
   return {
     authentication: 'anonymous',
-    authorize: ({ RoleArn }) => ({ resources: [], concerns: [RoleArn] }),
+    authorize: ({ RoleArn }) => free('the token is the proof, and the trust policy is asked by the handler', [RoleArn]),
     async handle(context, input) {
       const role = await roleOf(context, input.RoleArn)
       const account = role?.account ?? (await accountIn(context, input.RoleArn))

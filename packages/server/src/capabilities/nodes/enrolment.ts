@@ -7,7 +7,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { Input } from '../../contract/types.ts'
-import type { Host, Route, RouteAnswer } from '../../platform/capability.ts'
+import { free, type Host, type Route, type RouteAnswer } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
 import type { SealedColumn } from '../../platform/seal.ts'
@@ -67,7 +67,7 @@ export const enrolmentRoutes = (host: Host): Route[] => [
     method: 'GET',
     path: /^\/enroll\/([A-Za-z0-9_-]{20,64})$/,
     signedFor: 'open',
-    authorize: () => ({ resources: [] }),
+    authorize: () => free('the token in the path is the proof'),
     async handle(context, { params: [token = ''], raw }) {
       const found = await find(context, token)
       if (!found) return GONE
@@ -85,7 +85,7 @@ export const enrolmentRoutes = (host: Host): Route[] => [
     method: 'GET',
     path: /^\/enroll\/([A-Za-z0-9_-]{20,64})\/agent\.cjs$/,
     signedFor: 'open',
-    authorize: () => ({ resources: [] }),
+    authorize: () => free('the token in the path is the proof'),
     async handle(context, { params: [token = ''] }) {
       const { agentFile } = host.choices
       if (!agentFile || !(await find(context, token))) return GONE
@@ -97,7 +97,7 @@ export const enrolmentRoutes = (host: Host): Route[] => [
     method: 'GET',
     path: /^\/enroll\/([A-Za-z0-9_-]{20,64})\/nodes\/([a-z0-9-]{1,64})$/,
     signedFor: 'open',
-    authorize: () => ({ resources: [] }),
+    authorize: () => free('the token in the path is the proof'),
     async handle(context, { params: [token = '', nodeId = ''] }) {
       const found = await find(context, token)
       if (!found || !(await store.readNode(context.sql, found, nodeId))) return GONE

@@ -4,7 +4,7 @@
  */
 
 import { arn, nodeArn } from '../../platform/arn.ts'
-import type { Access, Capability, Reconciler } from '../../platform/capability.ts'
+import { type Access, type Capability, free, type Reconciler } from '../../platform/capability.ts'
 import type { Context, WorkContext } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { changeNodeRole, revokeNode } from '../identity/index.ts'
@@ -79,8 +79,8 @@ export const nodes: Capability = {
       DescribeActivations: { authorize: anywhere, handle: describeActivations },
       DeleteActivation: { authorize: anywhere, handle: deleteActivation },
       RegisterManagedInstance: {
-        authentication: 'anonymous', // the activation code is the proof
-        authorize: () => ({ resources: [] }),
+        authentication: 'anonymous',
+        authorize: () => free('the activation code is the proof'),
         handle: registerManagedInstance,
       },
       RequestManagedInstanceRoleToken: {

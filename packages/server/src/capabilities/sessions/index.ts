@@ -10,7 +10,7 @@ import {
   parseCreateChannelRequest,
 } from '@musterbook/wire'
 import { arn, nodeArn } from '../../platform/arn.ts'
-import type { Access, Capability, NodeMessage } from '../../platform/capability.ts'
+import { type Access, type Capability, free, type NodeMessage } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { streamOriginOf } from '../messaging/index.ts'
@@ -104,10 +104,10 @@ export const sessions: Capability = {
           path: DATA_CHANNEL,
           signedFor: 'ssmmessages',
           unsignedToo: true, // clients carry a token only
-          authorize: (context) => ({
-            action: 'ssmmessages:OpenDataChannel',
-            resources: context.caller.type === 'node' ? [nodeArn(context, context.caller.nodeId)] : [],
-          }),
+          authorize: (context) =>
+            context.caller.type === 'node'
+              ? { action: 'ssmmessages:OpenDataChannel', resources: [nodeArn(context, context.caller.nodeId)] }
+              : { ...free('the token in the first frame is the proof'), action: 'ssmmessages:OpenDataChannel' },
           open: ({ caller }, socket, [sessionId = ''], wire) =>
             live.open(caller, socket, wire, decodeURIComponent(sessionId)),
         },

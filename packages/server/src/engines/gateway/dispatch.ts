@@ -142,12 +142,22 @@ export async function authorize(
   action: string,
   access: Access | Access[],
 ): Promise<void> {
-  for (const one of Array.isArray(access) ? access : [access]) {
-    if (one.resources.length === 0) continue
+  const all = Array.isArray(access) ? access : [access]
+  // A call that names nothing was not looked at: that must never be a way in.
+  if (all.length === 0) throw namesNothing(context, action)
+  for (const one of all) {
+    if (one.free !== undefined) continue
+    if (one.resources.length === 0) throw namesNothing(context, one.action ?? action)
     const refusal = await gate.authorizer.decide(context.caller, { ...one, action: one.action ?? action }, context)
     if (refusal !== undefined) throw new AwsError('AccessDeniedException', refusal)
   }
 }
+
+const namesNothing = ({ caller }: Context, action: string): AwsError =>
+  new AwsError(
+    'AccessDeniedException',
+    `User: ${caller.arn} is not authorized to perform: ${action} because the call names no resource`,
+  )
 
 /**
  * Values that no column holds: NUL in a text, a number or a moment out of range. Operations check what they know to check;
