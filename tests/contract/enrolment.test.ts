@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { IAM } from '@aws-sdk/client-iam'
 import { SSM } from '@aws-sdk/client-ssm'
 import { AGENT, eventually, startTestbed } from '@musterbook/testbed'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -150,6 +151,34 @@ describe('an enrolment', () => {
     await expect(enrolment({ Certificates: "x'; rm -rf /" })).rejects.toThrow('Certificates must be PEM')
     await expect(enrolment({ Tags: { a: "b'$(id)" } })).rejects.toThrow('Tags must be')
     await expect(enrolment({ Kind: 'other' })).rejects.toThrow('Kind must be')
+  })
+
+  it('is for those who may make such an activation, and pass the role of its nodes', async () => {
+    const account = await testbed.account()
+    const iam = new IAM(account.config)
+    const wish = { Kind: 'own', Certificates: await readFile(testbed.caFile, 'utf8') }
+    const enrolAs = async (UserName: string, input: object, ...Statement: object[]) => {
+      await iam.createUser({ UserName })
+      const PolicyDocument = JSON.stringify({ Version: '2012-10-17', Statement })
+      await iam.putUserPolicy({ UserName, PolicyName: 'own', PolicyDocument })
+      const { AccessKey } = await iam.createAccessKey({ UserName })
+      const credentials = { accessKeyId: AccessKey!.AccessKeyId!, secretAccessKey: AccessKey!.SecretAccessKey! }
+      return post({ ...account.config, credentials }, '/v1/enrolments', { ...wish, ...input })
+    }
+    const activate = { Effect: 'Allow', Action: 'ssm:CreateActivation', Resource: '*' }
+    const pass = {
+      ...{ Effect: 'Allow', Action: 'iam:PassRole' },
+      Resource: `arn:aws:iam::${account.account}:role/musterbook-node`,
+    }
+    const noProduction = {
+      ...{ Effect: 'Deny', Action: 'ssm:CreateActivation', Resource: '*' },
+      Condition: { StringEquals: { 'aws:RequestTag/Env': 'prod' } },
+    }
+    await expect(enrolAs('ada', {}, activate)).rejects.toThrow('not authorized to perform: iam:PassRole')
+    await expect(enrolAs('bob', { Tags: { Env: 'prod' } }, activate, pass, noProduction)).rejects.toThrow(
+      'not authorized to perform: ssm:CreateActivation',
+    )
+    await enrolAs('carl', { Tags: { Env: 'test' } }, activate, pass, noProduction)
   })
 
   // The last one: it moves the clock, and whoever signs has another.

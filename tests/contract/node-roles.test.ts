@@ -207,3 +207,45 @@ describe('a grant on a key to the role of a node', () => {
     })
   })
 })
+
+describe('the role of a node', () => {
+  it('is handed on by whoever may pass that very role, under whatever path and however it is spelt', async () => {
+    const account = await testbed.account()
+    const iam = new IAM(account.config)
+    await iam.createRole({
+      ...{ RoleName: 'harbour', Path: '/masters/', AssumeRolePolicyDocument: trust('ssm.amazonaws.com') },
+      Tags: [{ Key: 'team', Value: 'harbour' }],
+    })
+    const { nodeId } = await enrol(testbed, account)
+    const roles = `arn:aws:iam::${account.account}:role`
+    const userWith = async (UserName: string, ...statements: object[]) => {
+      await iam.createUser({ UserName })
+      const PolicyDocument = policy(allow(['ssm:CreateActivation', 'ssm:UpdateManagedInstanceRole']), ...statements)
+      await iam.putUserPolicy({ UserName, PolicyName: 'own', PolicyDocument })
+      const { AccessKey } = await iam.createAccessKey({ UserName })
+      const credentials = { accessKeyId: AccessKey!.AccessKeyId!, secretAccessKey: AccessKey!.SecretAccessKey! }
+      return new SSM({ ...account.config, credentials })
+    }
+    const spared = { Effect: 'Deny', Action: 'iam:PassRole', Resource: `${roles}/masters/*` }
+    const tagged = { StringEquals: { 'aws:ResourceTag/team': 'harbour', 'iam:PassedToService': 'ssm.amazonaws.com' } }
+    const mayNot = [
+      await userWith('ada', allow('iam:PassRole'), spared),
+      await userWith('bob', allow('iam:PassRole', `${roles}/harbour`)),
+      await userWith('carl'),
+    ]
+    const may = [
+      await userWith('dora', allow('iam:PassRole', `${roles}/masters/harbour`)),
+      await userWith('emil', allow('iam:PassRole', '*', tagged)),
+    ]
+    for (const IamRole of ['harbour', 'Harbour']) {
+      for (const ssm of mayNot) {
+        expect(await refusal(ssm.createActivation({ IamRole }))).toMatchObject(DENIED)
+        expect(await refusal(ssm.updateManagedInstanceRole({ InstanceId: nodeId, IamRole }))).toMatchObject(DENIED)
+      }
+      for (const ssm of may) {
+        await ssm.createActivation({ IamRole })
+        await ssm.updateManagedInstanceRole({ InstanceId: nodeId, IamRole })
+      }
+    }
+  })
+})

@@ -37,6 +37,7 @@ export { createAccount, InstallationError, openInstallation, type RootCredential
 export { principalId } from './named-ids.ts'
 export { lintNodePolicy, type NodePolicyLint } from './node-roles.ts'
 export { parseKeysFile } from './oidc/issuer-keys.ts'
+export { passingRole } from './permissions.ts'
 export { type TokenBearer, tokenBearerOf } from './web-identity.ts'
 export { type CallerName, DISABLED_WAKE }
 

@@ -34,6 +34,12 @@ export const onNew = (
   },
 })
 
+/** Permission to hand a role on to a service, and with it all that the role grants: the role that is meant, however it is spelt. */
+export const passingRole = async (context: Context, name: string, service: string): Promise<Access> => ({
+  ...(await onEntity(context, 'role', name, { 'iam:PassedToService': service })),
+  action: 'iam:PassRole',
+})
+
 /** Permission on a managed policy by its ARN. */
 export async function onPolicy(context: Context, arn: string, keys: Keys = {}): Promise<Access> {
   const policy = await findPolicy(context, arn)

@@ -1,17 +1,28 @@
 /** Activations: CreateActivation, DescribeActivations, DeleteActivation. */
 import { randomBytes } from 'node:crypto'
 import type { Input, Output } from '../../contract/types.ts'
+import type { Access } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { uuid } from '../../platform/ids.ts'
 import { decodeToken, encodeToken } from '../../platform/paging.ts'
-import { checkNewTags } from '../tags/index.ts'
+import { passingRole } from '../identity/index.ts'
+import { checkNewTags, tagKeys } from '../tags/index.ts'
 import { codeDigest } from './registration.ts'
 import { activationEnd, DEFAULT_REGISTRATION_LIMIT, wantedNodeId } from './rules.ts'
 import * as store from './store.ts'
 
 /** Bytes of an activation code: 160 bits, 27 characters; agents refuse codes of less than 20. */
 const CODE_BYTES = 20
+
+/** The tags that nodes will have, and the role whose rights they will. */
+export const activationAccess = async (
+  { IamRole, Tags = [] }: Input<'CreateActivation'>,
+  context: Context,
+): Promise<Access[]> => [
+  { resources: ['*'], keys: tagKeys(Tags) },
+  await passingRole(context, IamRole, 'ssm.amazonaws.com'),
+]
 
 export async function createActivation(
   context: Context,

@@ -11,7 +11,8 @@ import { free, type Host, type Route, type RouteAnswer } from '../../platform/ca
 import type { Context } from '../../platform/context.ts'
 import { AwsError, validation } from '../../platform/errors.ts'
 import type { SealedColumn } from '../../platform/seal.ts'
-import { createActivation } from './activations.ts'
+import { refusalOf } from '../identity/index.ts'
+import { activationAccess, createActivation } from './activations.ts'
 import { enrolmentScript } from './enrolment-script.ts'
 import { NO_END } from './rules.ts'
 import * as store from './store.ts'
@@ -46,6 +47,11 @@ export const enrolmentRoutes = (host: Host): Route[] => [
     authorize: () => ({ action: 'ssm:CreateActivation', resources: ['*'] }),
     async handle(context, { body }) {
       const wish = readWish(body, context.now())
+      // What the activation will be is known from the body alone.
+      for (const access of await activationAccess(wish.activation, context)) {
+        const refused = await refusalOf(context, { action: 'ssm:CreateActivation', ...access })
+        if (refused !== undefined) throw new AwsError('AccessDeniedException', refused)
+      }
       const token = randomBytes(TOKEN_BYTES).toString('base64url')
       await context.transaction(async (transaction) => {
         const { ActivationId = '', ActivationCode = '' } = await createActivation(transaction, wish.activation)

@@ -3,14 +3,14 @@
  * commands into nodes.
  */
 
-import { arn, nodeArn } from '../../platform/arn.ts'
+import { nodeArn } from '../../platform/arn.ts'
 import { type Access, type Capability, free, type Reconciler } from '../../platform/capability.ts'
 import type { Context, WorkContext } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
-import { changeNodeRole, revokeNode } from '../identity/index.ts'
+import { changeNodeRole, passingRole, revokeNode } from '../identity/index.ts'
 import { forgetNode } from '../messaging/index.ts'
-import { deleteTags, resourceTagKeys, tagKeys, tagsOf } from '../tags/index.ts'
-import { createActivation, deleteActivation, describeActivations } from './activations.ts'
+import { deleteTags, resourceTagKeys, tagsOf } from '../tags/index.ts'
+import { activationAccess, createActivation, deleteActivation, describeActivations } from './activations.ts'
 import { enrolmentRoutes, sealedCode } from './enrolment.ts'
 import { describeInstanceInformation, getConnectionStatus, updateInstanceInformation } from './instance-information.ts'
 import { describeInstanceProperties, listNodes, listNodesSummary } from './instance-properties.ts'
@@ -51,13 +51,6 @@ export function onNode(context: Context, ...nodeIds: string[]): Access {
   }
 }
 
-/** Whoever gives a node a role hands on what the role grants. */
-const passingRole = (context: Context, role: string): Access => ({
-  action: 'iam:PassRole',
-  resources: [arn('iam', { account: context.account, region: '' }, `role/${role}`)],
-  keys: { 'iam:PassedToService': 'ssm.amazonaws.com' },
-})
-
 export const nodes: Capability = {
   name: 'nodes',
   migrations: [
@@ -70,10 +63,7 @@ export const nodes: Capability = {
   operations: {
     ssm: {
       CreateActivation: {
-        authorize: (input, context) => [
-          { resources: ['*'], keys: tagKeys(input.Tags ?? []) },
-          passingRole(context, input.IamRole),
-        ],
+        authorize: activationAccess,
         handle: createActivation,
       },
       DescribeActivations: { authorize: anywhere, handle: describeActivations },
@@ -106,7 +96,10 @@ export const nodes: Capability = {
       ListNodes: { authorize: anywhere, handle: listNodes },
       ListNodesSummary: { authorize: anywhere, handle: listNodesSummary },
       UpdateManagedInstanceRole: {
-        authorize: (input, context) => [onNode(context, input.InstanceId), passingRole(context, input.IamRole)],
+        authorize: async (input, context) => [
+          onNode(context, input.InstanceId),
+          await passingRole(context, input.IamRole, 'ssm.amazonaws.com'),
+        ],
         async handle(context, input) {
           await context.transaction(async (transaction) => {
             if (!(await store.updateRole(transaction.sql, transaction, input.InstanceId, input.IamRole)))

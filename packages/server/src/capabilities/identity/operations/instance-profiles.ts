@@ -17,7 +17,7 @@ import {
   withoutTags,
 } from '../entities.ts'
 import { pageFrom, pageOf } from '../marker.ts'
-import { onEntity, onNew, requestTags } from '../permissions.ts'
+import { onEntity, onNew, passingRole, requestTags } from '../permissions.ts'
 import { heldRole } from '../service-linked.ts'
 import type { ProfileRow } from '../store/entities.ts'
 import * as store from '../store/entities.ts'
@@ -105,10 +105,7 @@ export const instanceProfiles: ServiceOperations<'iam'> = {
   AddRoleToInstanceProfile: {
     authorize: async (input, context): Promise<Access[]> => [
       await onEntity(context, 'profile', input.InstanceProfileName),
-      {
-        ...(await onEntity(context, 'role', input.RoleName, { 'iam:PassedToService': 'ec2.amazonaws.com' })),
-        action: 'iam:PassRole',
-      },
+      await passingRole(context, input.RoleName, 'ec2.amazonaws.com'),
     ],
     handle: (context, input) =>
       changing(context, async (change) => {
