@@ -223,6 +223,84 @@ describe('IAM', () => {
       EvalDecision: 'implicitDeny',
       MissingContextValues: ['aws:username'],
     })
+    // As AWS counts: from behind what comes before a statement, to behind its end.
+    const lines = [
+      '{',
+      '  "Version": "2012-10-17",',
+      '  "Statement": [',
+      '    {',
+      '      "Effect": "Deny", "Action": "ssm:PutParameter", "Resource": "*"',
+      '    },',
+      '    { "Effect": "Allow", "Action": "ssm:*", "Resource": "*", "Condition": {',
+      '      "StringNotEquals": { "aws:PrincipalTag/team": "x" } } }',
+      '  ]',
+      '}',
+    ]
+    const placed = await client.send(
+      new iam.SimulateCustomPolicyCommand({
+        PolicyInputList: [READ, lines.join('\n')],
+        ActionNames: ['ssm:PutParameter', 'ssm:DeleteParameter', 'ssm:GetParameter'],
+      }),
+    )
+    const [put, remove, get] = placed.EvaluationResults ?? []
+    expect(put?.MatchedStatements).toEqual([
+      {
+        SourcePolicyId: 'PolicyInputList.2',
+        SourcePolicyType: 'none',
+        StartPosition: { Line: 3, Column: 17 },
+        EndPosition: { Line: 6, Column: 6 },
+      },
+    ])
+    expect(remove).toMatchObject({
+      MatchedStatements: [{ StartPosition: { Line: 6, Column: 6 }, EndPosition: { Line: 8, Column: 62 } }],
+      MissingContextValues: ['aws:PrincipalTag/team'],
+    })
+    expect(get?.MatchedStatements?.[0]).toMatchObject({
+      SourcePolicyId: 'PolicyInputList.1',
+      StartPosition: { Line: 1, Column: READ.indexOf('[') + 2 },
+      EndPosition: { Line: 1, Column: READ.indexOf(']') + 1 },
+    })
+    const whole = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}'
+    await client.send(new iam.PutUserPolicyCommand({ UserName: 'u', PolicyName: 'read', PolicyDocument: whole }))
+    await client.send(new iam.AttachUserPolicyCommand({ UserName: 'u', PolicyArn: ADMINISTRATOR }))
+    const resource = `arn:aws:ssm:us-east-1:${account.account}:parameter/a`
+    const own = await client.send(
+      new iam.SimulatePrincipalPolicyCommand({
+        PolicySourceArn: User!.Arn,
+        PolicyInputList: [lines.join('\n')],
+        ActionNames: ['ssm:GetParameter'],
+        ResourceArns: [resource],
+        PermissionsBoundaryPolicyInputList: [READ],
+      }),
+    )
+    expect(own.EvaluationResults).toMatchObject([
+      {
+        EvalResourceName: resource,
+        EvalDecision: 'allowed',
+        MissingContextValues: [],
+        PermissionsBoundaryDecisionDetail: { AllowedByPermissionsBoundary: true },
+        ResourceSpecificResults: [
+          {
+            EvalResourceName: resource,
+            EvalResourceDecision: 'allowed',
+            MissingContextValues: ['aws:PrincipalTag/team'],
+            PermissionsBoundaryDecisionDetail: { AllowedByPermissionsBoundary: true },
+          },
+        ],
+      },
+    ])
+    const sources = own.EvaluationResults?.[0]?.MatchedStatements?.map((each) => [
+      each.SourcePolicyId,
+      each.SourcePolicyType,
+    ])
+    expect(sources).toEqual(
+      expect.arrayContaining([
+        ['read', 'user'],
+        ['AdministratorAccess', 'aws-managed'],
+      ]),
+    )
+    const start = own.EvaluationResults?.[0]?.MatchedStatements?.find((each) => each.SourcePolicyId === 'read')
+    expect(start).toMatchObject({ StartPosition: { Line: 1, Column: 38 }, EndPosition: { Line: 1, Column: 83 } })
     // By its own ARN alone: who may ask about one path must not reach another by it.
     for (const PolicySourceArn of [User!.Arn!.replace('user/', 'user/team/'), User!.Arn!.replace('user/u', 'user/U')]) {
       const asked = client.send(

@@ -125,6 +125,8 @@ export interface PolicyText {
   name: string
   /** null: not a policy of this installation's accounts, so AWS's or gone. */
   document: string | null
+  /** Of a user, of a group of the user's, or of a role. */
+  ownerId: string
 }
 
 /** Every policy of a user (its groups' included) or of a role. */
@@ -134,9 +136,9 @@ export async function readPolicyTexts(sql: Sql, ownerId: string): Promise<Policy
       select ${ownerId}::text as owner_id
       union all select group_id from group_members where user_id = ${ownerId}
     )
-    select policy_name as name, document from inline_policies where owner_id in (select owner_id from owners)
+    select policy_name as name, document, owner_id as "ownerId" from inline_policies where owner_id in (select owner_id from owners)
     union all
-    select a.policy_arn, v.document from attached_policies a
+    select a.policy_arn, v.document, a.owner_id from attached_policies a
     left join policies p on p.policy_arn = a.policy_arn
     left join policy_versions v on v.policy_id = p.policy_id and v.version = p.default_version
     where a.owner_id in (select owner_id from owners)`

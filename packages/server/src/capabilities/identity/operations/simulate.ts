@@ -11,15 +11,17 @@ import {
   compilePolicy,
   contextKeys,
   type Decision,
-  type Explanation,
   explain,
   isMalformed,
   type PolicyKind,
   type PolicySet,
+  type PolicyType,
   type Principal,
   parsePolicy,
+  type StatementTrace,
 } from '../policy/index.ts'
 import { principalsOf } from '../principals.ts'
+import { readPolicyTexts } from '../store.ts'
 
 type Simulation = Omit<Input<'SimulateCustomPolicy', 'iam'>, 'PolicyInputList'>
 
@@ -29,7 +31,7 @@ export const simulation: ServiceOperations<'iam'> = {
     async handle(context, input) {
       const identity = compiled(input.PolicyInputList, 'identity', 'PolicyInputList')
       const principal = nobody(context, input.CallerArn)
-      return simulate(context, 'SimulateCustomPolicy', input, principal, { identity }, {})
+      return simulate(context, 'SimulateCustomPolicy', input, { principal, policies: { identity }, keys: {} })
     },
   },
   SimulatePrincipalPolicy: {
@@ -37,15 +39,13 @@ export const simulation: ServiceOperations<'iam'> = {
     async handle(context, input) {
       const source = await sourceOf(context, input.PolicySourceArn)
       const identity = [...source.identity, ...compiled(input.PolicyInputList, 'identity', 'PolicyInputList')]
-      const policies = { identity, boundary: source.boundary }
-      return simulate(
-        context,
-        `SimulatePrincipalPolicy ${input.PolicySourceArn}`,
-        input,
-        source.principal,
-        policies,
-        source.keys,
+      const { principal, boundary, keys } = source
+      const inline = new Map(
+        (await readPolicyTexts(context.sql, source.id)).map(({ name, ownerId }) => [name, OWNERS[ownerId.slice(0, 4)]]),
       )
+      return simulate(context, `SimulatePrincipalPolicy ${input.PolicySourceArn}`, input, {
+        ...{ principal, policies: { identity, boundary }, keys, inline },
+      })
     },
   },
   GetContextKeysForCustomPolicy: {
@@ -88,6 +88,7 @@ const nobody = (context: Context, arn: string | undefined): Principal => ({
 })
 
 interface Source {
+  id: string
   principal: Principal
   identity: readonly CompiledPolicy[]
   boundary: CompiledPolicy | undefined
@@ -119,7 +120,7 @@ export async function sourceOf(context: Context, arn: string): Promise<Source> {
     kind === 'role'
       ? { type: 'role', account, arn, roleArn: arn, id: row.id }
       : { type: 'user', account, arn, id: row.id }
-  return { principal, identity, boundary, keys }
+  return { id: row.id, principal, identity, boundary, keys }
 }
 
 const DECISIONS: Record<Decision, 'allowed' | 'explicitDeny' | 'implicitDeny'> = {
@@ -128,14 +129,20 @@ const DECISIONS: Record<Decision, 'allowed' | 'explicitDeny' | 'implicitDeny'> =
   implicitDeny: 'implicitDeny',
 }
 
-async function simulate(
-  context: Context,
-  listing: string,
-  input: Simulation,
-  principal: Principal,
-  policies: PolicySet,
-  own: Record<string, string | undefined>,
-) {
+type PolicySource = 'user' | 'group' | 'role' | 'aws-managed' | 'user-managed' | 'resource' | 'none'
+/** By the first letters of an owner's id. */
+const OWNERS: Record<string, PolicySource> = { AIDA: 'user', AGPA: 'group', AROA: 'role' }
+
+/** Whose call is simulated. */
+interface Subject {
+  principal: Principal
+  policies: PolicySet
+  keys: Record<string, string | undefined>
+  /** Of what kind the owners of policies are, by the names of these. */
+  inline?: ReadonlyMap<string, PolicySource | undefined>
+}
+
+async function simulate(context: Context, listing: string, input: Simulation, { keys: own, ...subject }: Subject) {
   const given = (input.ContextEntries ?? []).map(({ ContextKeyName = '', ContextKeyValues = [] }) => [
     ContextKeyName,
     ContextKeyValues,
@@ -147,14 +154,21 @@ async function simulate(
     'resource',
     'ResourcePolicy',
   )
-  const set: PolicySet = { ...policies, boundary: boundary[0] ?? policies.boundary, resource }
+  const policies: PolicySet = { ...subject.policies, boundary: boundary[0] ?? subject.policies.boundary, resource }
+  const asked = { ...subject, policies }
   const resources = input.ResourceArns?.length ? input.ResourceArns : ['*']
+  // AWS tells what is missing by resource where there are any, and of the call where it is about everything.
+  const isSpecific = resources.some((arn) => arn !== '*')
   const results = input.ActionNames.map((action) => {
-    const each = resources.map((arn) => one({ principal, action, resources: [{ arn }], context: keys }, arn, set))
+    const each = resources.map((arn) =>
+      one({ principal: asked.principal, action, resources: [{ arn }], context: keys }, arn, asked),
+    )
+    const { missing, ...result } = worst(each)
     return {
       EvalActionName: action,
-      ...worst(each),
-      ResourceSpecificResults: resources.length > 1 ? each.map(specific) : undefined,
+      ...result,
+      MissingContextValues: isSpecific ? [] : missing,
+      ResourceSpecificResults: isSpecific ? each.map(specific) : undefined,
     }
   })
   const numbered = results.map((result, index) => ({ result, place: String(index).padStart(6, '0') }))
@@ -162,30 +176,43 @@ async function simulate(
   return { EvaluationResults: items.map(({ result }) => result), ...rest }
 }
 
-function one(request: AccessRequest, arn: string, set: PolicySet) {
-  const explanation = explain(request, set)
-  const boundary = set.boundary && {
-    AllowedByPermissionsBoundary: explain(request, { identity: [set.boundary] }).decision === 'allow',
+function one(request: AccessRequest, arn: string, { policies, inline }: Omit<Subject, 'keys'>) {
+  const explanation = explain(request, policies)
+  const boundary = policies.boundary && {
+    AllowedByPermissionsBoundary: explain(request, { identity: [policies.boundary] }).decision === 'allow',
   }
   return {
     EvalResourceName: arn,
     EvalDecision: DECISIONS[explanation.decision],
-    MatchedStatements: explanation.decidedBy.map(({ policy }) => ({
-      SourcePolicyId: policy,
-      SourcePolicyType: policy?.startsWith('arn:aws:iam::aws:') ? ('aws-managed' as const) : ('user-managed' as const),
-    })),
-    MissingContextValues: missingKeys(explanation, request),
+    MatchedStatements: explanation.decidedBy.map((trace) => matchedStatement(trace, inline)),
     PermissionsBoundaryDecisionDetail: boundary,
+    missing: missingKeys(request, policies),
   }
 }
 
-const missingKeys = ({ statements }: Explanation, { context }: AccessRequest): string[] => [
-  ...new Set(
-    statements
-      .flatMap(({ failedConditions }) => failedConditions.map(({ key }) => key))
-      .filter((key) => context.get(key.toLowerCase()) === undefined),
-  ),
-]
+const matchedStatement = ({ policy = '', policyType, position }: StatementTrace, inline: Subject['inline']) => ({
+  // Of a managed policy the name, as in AWS.
+  SourcePolicyId: policy.slice(policy.lastIndexOf('/') + 1),
+  SourcePolicyType: sourceOfPolicy(policy, policyType, inline),
+  StartPosition: position.start,
+  EndPosition: position.end,
+})
+
+function sourceOfPolicy(policy: string, policyType: PolicyType, inline: Subject['inline']): PolicySource {
+  if (policyType === 'resource-based policy') return 'resource'
+  if (policy.startsWith('arn:aws:iam::aws:')) return 'aws-managed'
+  if (policy.startsWith('arn:')) return 'user-managed'
+  return inline?.get(policy) ?? 'none'
+}
+
+/** Condition keys that statements about the action ask for, and that are not given. */
+function missingKeys({ action, context }: AccessRequest, policies: PolicySet): string[] {
+  const { identity, boundary, resource } = policies
+  const asked = [...identity, ...(boundary ? [boundary] : []), ...(resource ? [resource] : [])]
+    .flatMap((policy) => policy.concerning(action.toLowerCase()))
+    .flatMap(({ source }) => source.conditions.map(({ key }) => key))
+  return [...new Set(asked)].filter((key) => context.get(key.toLowerCase()) === undefined)
+}
 
 type Result = ReturnType<typeof one>
 
@@ -195,4 +222,8 @@ const worst = (results: Result[]): Result =>
   results.find(({ EvalDecision }) => EvalDecision === 'implicitDeny') ??
   results[0]!
 
-const specific = ({ EvalDecision, ...result }: Result) => ({ ...result, EvalResourceDecision: EvalDecision })
+const specific = ({ EvalDecision, missing, ...result }: Result) => ({
+  ...result,
+  EvalResourceDecision: EvalDecision,
+  MissingContextValues: missing,
+})

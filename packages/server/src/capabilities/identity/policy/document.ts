@@ -18,7 +18,15 @@ export interface PolicyDocument {
   readonly statements: readonly Statement[]
 }
 
+/** In the text of a policy, both from 1. */
+export interface Position {
+  readonly Line: number
+  readonly Column: number
+}
+
 export interface Statement {
+  /** `end` is behind its last character. */
+  readonly position: { readonly start: Position; readonly end: Position }
   readonly sid?: string
   readonly effect: Effect
   readonly principal?: PrincipalElement

@@ -104,6 +104,7 @@ describe('a refusal', () => {
         policy: 'arn:aws:iam::111122223333:policy/guard',
         index: 1,
         sid: 'NoSecrets',
+        position: { start: { Line: 1, Column: 101 }, end: { Line: 1, Column: 201 } },
         effect: 'Deny',
         outcome: 'matched',
         failedConditions: [],

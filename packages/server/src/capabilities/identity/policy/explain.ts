@@ -4,7 +4,7 @@
  * condition values of the request. Tens of times slower than `evaluate`: call it once a request is refused, or to simulate.
  */
 import type { CompiledPolicy, CompiledStatement } from './compile.ts'
-import { operatorText } from './document.ts'
+import { operatorText, type Statement } from './document.ts'
 import {
   type AccessRequest,
   type Decision,
@@ -54,6 +54,7 @@ export interface StatementTrace {
   /** From 0. */
   readonly index: number
   readonly sid: string | undefined
+  readonly position: Statement['position']
   readonly effect: 'Allow' | 'Deny'
   /** `matched`, or the first element that did not match. */
   readonly outcome: 'matched' | 'action' | 'resource' | 'principal' | 'condition'
@@ -158,9 +159,9 @@ function traceStatement(
     expected: source.values,
     actual: lookup.valuesOf(source.key.toLowerCase()),
   }))
-  const { sid } = statement.source
+  const { sid, position } = statement.source
   const { index, effect } = statement
-  return { naming, trace: { policyType, policy: policy.name, index, sid, effect, outcome, failedConditions } }
+  return { naming, trace: { policyType, policy: policy.name, index, sid, position, effect, outcome, failedConditions } }
 }
 
 function matched(traced: readonly Traced[], effect: 'Allow' | 'Deny'): StatementTrace[] {

@@ -21,7 +21,9 @@ describe('a policy', () => {
   it('may hold one statement or many, one value or many', () => {
     const one = parsePolicy('{"Statement":{"Effect":"Allow","Action":"ssm:*","Resource":"*"}}', 'identity')
     const many = parsePolicy('{"Statement":[{"Effect":"Allow","Action":["ssm:*"],"Resource":["*"]}]}', 'identity')
-    expect(one).toEqual(many)
+    const said = (parsed: typeof one) =>
+      'code' in parsed ? [] : parsed.statements.map(({ position: _, ...rest }) => rest)
+    expect(said(one)).toEqual(said(many))
     expect(one).toMatchObject({
       kind: 'identity',
       version: '2008-10-17',

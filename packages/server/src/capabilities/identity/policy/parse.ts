@@ -4,11 +4,19 @@
  * Sizes are the caller's: they differ by kind of policy and entity.
  */
 import { isAddressRange } from './address.ts'
-import type { Condition, PolicyDocument, PolicyKind, PolicyVersion, PrincipalElement, Statement } from './document.ts'
+import type {
+  Condition,
+  PolicyDocument,
+  PolicyKind,
+  PolicyVersion,
+  Position,
+  PrincipalElement,
+  Statement,
+} from './document.ts'
 import { CONDITION_OPERATORS } from './document.ts'
 import { parseInstant } from './instant.ts'
 import { parseNumber } from './number.ts'
-import { type Json, parseStrictJson } from './strict-json.ts'
+import { type Json, parseStrictJson, type Span } from './strict-json.ts'
 
 /** What IAM answers with for a policy it refuses; `message` is the error's message. */
 export interface MalformedPolicy {
@@ -21,9 +29,10 @@ export const isMalformed = (parsed: PolicyDocument | MalformedPolicy): parsed is
 /** The policy in `text` as one of `kind`, or MalformedPolicyDocument with IAM's message. */
 export function parsePolicy(text: string, kind: PolicyKind): PolicyDocument | MalformedPolicy {
   try {
-    const json = parseStrictJson(text)
+    const spans = new WeakMap<object, Span>()
+    const json = parseStrictJson(text, spans)
     if (!(json instanceof Map)) refuse(kind === 'trust' ? 'This policy contains invalid Json' : SYNTAX)
-    const document = readDocument(json, kind)
+    const document = readDocument(json, kind, (statement) => positionOf(text, spans.get(statement)))
     checkSids(document)
     checkActions(document)
     checkResources(document)
@@ -59,7 +68,11 @@ const STATEMENT_ELEMENTS = [
   'Condition',
 ]
 
-function readDocument(json: Map<string, Json>, kind: PolicyKind): PolicyDocument {
+function readDocument(
+  json: Map<string, Json>,
+  kind: PolicyKind,
+  place: (statement: object) => Statement['position'],
+): PolicyDocument {
   onlyKnown(json, DOCUMENT_ELEMENTS, kind)
   const statement = json.get('Statement')
   const list = Array.isArray(statement) ? statement : [statement]
@@ -68,8 +81,19 @@ function readDocument(json: Map<string, Json>, kind: PolicyKind): PolicyDocument
     kind,
     version: readVersion(json.get('Version')),
     id: optionalText(json.get('Id')),
-    statements: list.map((each) => (each instanceof Map ? readStatement(each, kind) : refuse(SYNTAX))),
+    statements: list.map((each) =>
+      each instanceof Map ? { ...readStatement(each, kind), position: place(each) } : refuse(SYNTAX),
+    ),
   }
+}
+
+function positionOf(text: string, span: Span = { start: 0, end: 0 }): Statement['position'] {
+  return { start: lineAndColumn(text, span.start), end: lineAndColumn(text, span.end) }
+}
+
+function lineAndColumn(text: string, at: number): Position {
+  const before = text.slice(0, at)
+  return { Line: before.split('\n').length, Column: at - before.lastIndexOf('\n') }
 }
 
 function readVersion(json: Json | undefined): PolicyVersion {
@@ -77,7 +101,7 @@ function readVersion(json: Json | undefined): PolicyVersion {
   return json === '2008-10-17' || json === '2012-10-17' ? json : refuse(SYNTAX)
 }
 
-function readStatement(json: Map<string, Json>, kind: PolicyKind): Statement {
+function readStatement(json: Map<string, Json>, kind: PolicyKind): Omit<Statement, 'position'> {
   onlyKnown(json, STATEMENT_ELEMENTS, kind)
   exclusive(json, 'Principal', 'NotPrincipal')
   exclusive(json, 'Action', 'NotAction')

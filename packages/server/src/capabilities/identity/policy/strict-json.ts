@@ -15,9 +15,18 @@ const MAX_DEPTH = 32
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
 const SPACE = /[ \t\r\n]*/y
 
-/** The value, or undefined where the text is not JSON or repeats a key. */
-export function parseStrictJson(text: string): Json | undefined {
-  const cursor: Cursor = { text, at: 0 }
+/** From the first character to the one after the last. */
+export interface Span {
+  readonly start: number
+  readonly end: number
+}
+
+/**
+ * The value, or undefined where the text is not JSON or repeats a key. `spans` is told where its objects stand, as IAM counts
+ * it: from behind their brace or, in a list, from behind what comes before them.
+ */
+export function parseStrictJson(text: string, spans = new WeakMap<object, Span>()): Json | undefined {
+  const cursor: Cursor = { text, at: 0, spans }
   const value = readValue(cursor, 0)
   skipSpace(cursor)
   return cursor.at === text.length ? value : undefined
@@ -26,6 +35,7 @@ export function parseStrictJson(text: string): Json | undefined {
 interface Cursor {
   readonly text: string
   at: number
+  readonly spans: WeakMap<object, Span>
 }
 
 function readValue(cursor: Cursor, depth: number): Json | undefined {
@@ -54,6 +64,7 @@ function readValue(cursor: Cursor, depth: number): Json | undefined {
 function readObject(cursor: Cursor, depth: number): Map<string, Json> | undefined {
   const members = new Map<string, Json>()
   take(cursor, '{')
+  const start = cursor.at
   skipSpace(cursor)
   if (take(cursor, '}')) return members
   do {
@@ -67,17 +78,22 @@ function readObject(cursor: Cursor, depth: number): Map<string, Json> | undefine
     members.set(key, value)
     skipSpace(cursor)
   } while (take(cursor, ','))
-  return take(cursor, '}') ? members : undefined
+  if (!take(cursor, '}')) return undefined
+  cursor.spans.set(members, { start, end: cursor.at })
+  return members
 }
 
 function readArray(cursor: Cursor, depth: number): Json[] | undefined {
   const items: Json[] = []
   take(cursor, '[')
+  let start = cursor.at
   skipSpace(cursor)
   if (take(cursor, ']')) return items
   do {
     const value = readValue(cursor, depth + 1)
     if (value === undefined) return undefined
+    if (value instanceof Map) cursor.spans.set(value, { start, end: cursor.at })
+    start = cursor.at
     items.push(value)
     skipSpace(cursor)
   } while (take(cursor, ','))
