@@ -149,6 +149,25 @@ describe('a second factor', () => {
     expect(await refusal(get())).toMatchObject({ name: 'AccessDeniedException' })
   })
 
+  it('does not grow younger in the session of a role', async () => {
+    const { account, SerialNumber, code, user } = await withDevice(allow('sts:AssumeRole'))
+    const Condition = { NumericLessThan: { 'aws:MultiFactorAuthAge': '600' } }
+    const role = await roleOf(account, 'r', trust(account.account), allow('ssm:DescribeParameters', '*', Condition))
+    const { sts } = clientsOf(account, user.keys)
+    const proved = clientsOf(
+      account,
+      keysOf((await sts.getSessionToken({ SerialNumber, TokenCode: code() })).Credentials),
+    )
+    const taken = async () => clientsOf(account, keysOf((await proved.sts.assumeRole(role)).Credentials))
+    await (await taken()).ssm.describeParameters({})
+    testbed.clock.advance(11 * MINUTE)
+    const late = await taken()
+    expect(await refusal(late.ssm.describeParameters({}))).toMatchObject({ name: 'AccessDeniedException' })
+    const again = clientsOf(account, user.keys)
+    const anew = await again.sts.assumeRole({ ...role, SerialNumber, TokenCode: code() })
+    await clientsOf(account, keysOf(anew.Credentials)).ssm.describeParameters({})
+  })
+
   it('takes each code once, of its own device, and near its time only', async () => {
     const { account, SerialNumber, code, user, iam } = await withDevice()
     const { sts } = clientsOf(account, user.keys)

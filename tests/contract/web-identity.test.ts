@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import { CloudTrail } from '@aws-sdk/client-cloudtrail'
 import { IAM } from '@aws-sdk/client-iam'
 import { SSM } from '@aws-sdk/client-ssm'
-import { STS } from '@aws-sdk/client-sts'
+import { type Credentials, STS } from '@aws-sdk/client-sts'
 import { startTestbed, type TestAccount } from '@musterbook/testbed'
 import { afterAll, describe, expect, it } from 'vitest'
 import { mayDial } from '../../packages/server/src/capabilities/identity/oidc/addresses.ts'
@@ -166,6 +166,46 @@ describe('a token of an OIDC issuer', () => {
     }
     // Its keys were asked for once.
     expect(issuer.asked).toEqual(['/.well-known/openid-configuration', '/keys'])
+  })
+
+  it('is known by its issuer and its subject for as long as the session lasts, and by no session after it', async () => {
+    await using issuer = await startIssuer()
+    const { account, iam, assume, providerArn, roleArn } = await trusting(issuer.url)
+    const name = nameOf(issuer.url)
+    await iam.putRolePolicy({
+      ...{ RoleName: 'deploy', PolicyName: 'own' },
+      PolicyDocument: policy(
+        {
+          ...{ Effect: 'Allow', Action: 'ssm:PutParameter' },
+          Resource: `arn:aws:ssm:*:*:parameter/\${${name}:sub}/*`,
+          Condition: { StringEquals: { 'aws:FederatedProvider': providerArn, [`${name}:aud`]: CLIENT } },
+        },
+        { Effect: 'Allow', Action: 'sts:AssumeRole', Resource: '*' },
+      ),
+    })
+    const { Role } = await iam.createRole({
+      RoleName: 'next',
+      AssumeRolePolicyDocument: policy({ Effect: 'Allow', Principal: { AWS: roleArn }, Action: 'sts:AssumeRole' }),
+    })
+    await iam.putRolePolicy({
+      ...{ RoleName: 'next', PolicyName: 'own' },
+      PolicyDocument: policy({
+        ...{ Effect: 'Allow', Action: 'ssm:PutParameter', Resource: '*' },
+        Condition: { Null: { 'aws:FederatedProvider': 'true', [`${name}:sub`]: 'true' } },
+      }),
+    })
+    const sessionOf = ({ Credentials }: { Credentials?: Credentials | undefined }) =>
+      clientsOf(account, {
+        accessKeyId: Credentials?.AccessKeyId,
+        secretAccessKey: Credentials?.SecretAccessKey,
+        sessionToken: Credentials?.SessionToken,
+      })
+    const session = sessionOf(await assume(tokenOf(issuer.signers[0]!, claimsOf(issuer.url))))
+    const put = (Name: string, { ssm } = session) => ssm.putParameter({ Name, Value: 'v', Type: 'String' })
+    await put('/deploy/a')
+    expect(await refusal(put('/other/a'))).toMatchObject({ name: 'AccessDeniedException' })
+    const next = sessionOf(await session.sts.assumeRole({ RoleArn: Role!.Arn!, RoleSessionName: 'next' }))
+    await put('/other/a', next)
   })
 
   it('is refused when it is forged, for somebody else, out of its time or of another subject', async () => {

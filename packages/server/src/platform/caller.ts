@@ -14,6 +14,8 @@ interface Session {
   /** Milliseconds since the epoch; 0 for long-lived keys. */
   readonly issuedAt: number
   readonly mfa: boolean
+  /** When the second factor was proved, where that was before the session was made. */
+  readonly mfaAt?: number | undefined
 }
 
 export interface RootCaller extends Known {
@@ -38,6 +40,8 @@ export interface RoleCaller extends Known, Session {
   readonly sourceIdentity?: string
   /** Keys of session tags that go along to the next role. */
   readonly transitiveTags: readonly string[]
+  /** Condition keys that tell whose token it was that the session was given for. */
+  readonly federation?: Readonly<Record<string, string | string[]>> | undefined
 }
 
 /** A user that GetFederationToken made up, with the rights of the user who asked, narrowed by session policies. */

@@ -331,9 +331,9 @@ const OF_REQUEST: ReadonlyMap<string, (moment: Moment) => ContextValue> = new Ma
   ['aws:multifactorauthage', ({ context, now }) => secondsSinceMfa(context.caller, now)],
 ])
 
-/** The second factor was proved when the session was made. */
+/** The second factor was proved when the session was made, or when one was from which it comes. */
 const secondsSinceMfa = (caller: Caller, now: Date): number | undefined =>
-  'mfa' in caller && caller.mfa ? Math.floor((now.getTime() - caller.issuedAt) / 1000) : undefined
+  'mfa' in caller && caller.mfa ? Math.floor((now.getTime() - (caller.mfaAt ?? caller.issuedAt)) / 1000) : undefined
 
 /** Nobody calls here for a service, and services use keys by the rights of who called them (aws:ViaAWSService). */
 const AS_ITSELF_KEYS = { 'aws:PrincipalIsAWSService': 'false', 'aws:ViaAWSService': 'false' }
@@ -368,6 +368,7 @@ export function callerKeys(caller: PolicyCaller | RootCaller): ContextKeys {
         : caller.userId,
     'aws:username': caller.type === 'user' ? caller.userName : undefined,
     'aws:SourceIdentity': isRole ? caller.sourceIdentity : undefined,
+    ...(isRole && caller.federation),
     'aws:MultiFactorAuthPresent': caller.issuedAt === 0 ? undefined : caller.mfa,
     'aws:TokenIssueTime': caller.issuedAt === 0 ? undefined : new Date(caller.issuedAt),
     ...Object.fromEntries(Object.entries(caller.tags).map(([key, value]) => [`aws:PrincipalTag/${key}`, value])),

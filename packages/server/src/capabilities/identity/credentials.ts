@@ -92,7 +92,7 @@ async function roleCaller(host: Host, statement: RoleStatement): Promise<Caller 
   if (!role) return undefined
   const { account, name: roleName, id: roleId } = role
   const { accessKeyId, sessionName, sessionPolicies, sessionTags, sourceIdentity, issuedAt, mfa } = statement
-  const { transitiveTags } = statement
+  const { transitiveTags, mfaAt, federation } = statement
   return {
     type: 'role',
     account,
@@ -108,6 +108,8 @@ async function roleCaller(host: Host, statement: RoleStatement): Promise<Caller 
     tags: joined(tagMap(role.tags), sessionTags),
     issuedAt,
     mfa,
+    mfaAt,
+    federation,
   }
 }
 

@@ -26,6 +26,8 @@ interface Narrowed {
   sessionPolicies: string[]
   sessionTags: Record<string, string>
   mfa: boolean
+  /** When the second factor was proved, where that was before. */
+  mfaAt?: number | undefined
 }
 
 export interface RoleStatement extends Keys, Narrowed {
@@ -34,6 +36,8 @@ export interface RoleStatement extends Keys, Narrowed {
   sessionName: string
   sourceIdentity?: string
   transitiveTags: string[]
+  /** Of AssumeRoleWithWebIdentity: aws:FederatedProvider and the keys of the issuer. */
+  federation?: Record<string, string | string[]>
 }
 
 /** Of GetSessionToken, or of GetFederationToken when it has a `name`. */

@@ -116,6 +116,8 @@ async function assumeRole(context: Context, input: Input<'AssumeRole', 'sts'>): 
     sessionPolicies: sessionPolicyTexts,
     ...tags,
     mfa,
+    // A session does not make the factor of the one before it any younger.
+    ...(mfa && input.TokenCode === undefined && { mfaAt: caller.mfaAt ?? caller.issuedAt }),
   })
   await touchRole(context.sql, role.id, context.region, context.now())
   return {

@@ -72,8 +72,9 @@ export function assumeRoleWithWebIdentity(host: Host): Operation<Asked, Output<'
       const { provider, claims } = await claimsOf(context, role.account, input.WebIdentityToken)
       const { audience, subject } = claims
       bearers.set(context, { account: role.account, proved: { providerArn: providerArn(provider), audience, subject } })
-      await checkTrust(context, input, role, provider, claims)
-      return answer(context, input, role, claims)
+      const federation = federationOf(provider, claims)
+      await checkTrust(context, input, role, { provider, claims, federation })
+      return answer(context, input, role, claims, federation)
     },
   }
 }
@@ -90,16 +91,14 @@ async function checkTrust(
   context: Context,
   input: Asked,
   role: RoleRow,
-  provider: providers.ProviderRow,
-  claims: Claims,
+  { provider, claims, federation }: { provider: providers.ProviderRow; claims: Claims; federation: Federation },
 ): Promise<void> {
   const policies = { identity: [], resource: compileTrust(role) }
   const principal: Principal = { type: 'webIdentity', provider: providerArn(provider) }
   const tags = Object.entries(claims.tags).map(([Key, Value]) => ({ Key, Value }))
   const keys = {
-    ...keysOf(claims, provider.url.replace(/^https?:\/\//, '')),
+    ...federation,
     'sts:RoleSessionName': input.RoleSessionName,
-    'aws:FederatedProvider': providerArn(provider),
     ...(claims.sourceIdentity === undefined ? {} : { 'sts:SourceIdentity': claims.sourceIdentity }),
     ...(tags.length > 0 ? requestTags(tags) : {}),
     ...(claims.transitiveTagKeys.length > 0 ? { 'sts:TransitiveTagKeys': claims.transitiveTagKeys } : {}),
@@ -117,9 +116,13 @@ async function checkTrust(
   }
 }
 
-/** `<issuer without https://>:sub` and its siblings. */
-function keysOf({ subject, audience, original, amr }: Claims, name: string): Record<string, string | string[]> {
+type Federation = Record<string, string | string[]>
+
+/** `<issuer without https://>:sub` and its siblings: for the trust policy, and for whatever the session does. */
+function federationOf(provider: providers.ProviderRow, { subject, audience, original, amr }: Claims): Federation {
+  const name = provider.url.replace(/^https?:\/\//, '')
   return {
+    'aws:FederatedProvider': providerArn(provider),
     [`${name}:sub`]: subject,
     [`${name}:aud`]: audience,
     ...(original === undefined ? {} : { [`${name}:oaud`]: original }),
@@ -127,7 +130,7 @@ function keysOf({ subject, audience, original, amr }: Claims, name: string): Rec
   }
 }
 
-async function answer(context: Context, input: Asked, role: RoleRow, claims: Claims) {
+async function answer(context: Context, input: Asked, role: RoleRow, claims: Claims, federation: Federation) {
   const texts = await sessionPolicies(context, role.account, input)
   const Credentials = issue(context, roleSeconds(input, role), {
     kind: 'role',
@@ -138,6 +141,7 @@ async function answer(context: Context, input: Asked, role: RoleRow, claims: Cla
     sessionPolicies: texts,
     sessionTags: claims.tags,
     transitiveTags: claims.transitiveTagKeys,
+    federation,
     mfa: false,
   })
   await touchRole(context.sql, role.id, context.region, context.now())
