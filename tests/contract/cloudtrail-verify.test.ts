@@ -1,6 +1,6 @@
 /** Every kind of tampering with the audit, by SQL, and what verification says of it. */
 import { CloudTrail } from '@aws-sdk/client-cloudtrail'
-import { GetParametersCommand, PutParameterCommand } from '@aws-sdk/client-ssm'
+import { DeleteParametersCommand, GetParametersCommand } from '@aws-sdk/client-ssm'
 import { createSealer, recordServiceEvent, verifyTrail } from '@musterbook/server'
 import { eventually, REGION, startTestbed, type TestAccount } from '@musterbook/testbed'
 import { describe, expect, it } from 'vitest'
@@ -14,8 +14,8 @@ const verify = (testbed: Testbed, account?: string) =>
 /** Three segments of four, one and three records. */
 async function threeSegments(testbed: Testbed, account: TestAccount): Promise<void> {
   const trail = new CloudTrail(account.config)
-  const put = (Name: string) => account.ssm.send(new PutParameterCommand({ Name, Value: 'v', Type: 'SecureString' }))
-  for (const Name of ['a', 'b', 'c', 'd']) await put(Name)
+  const remove = (Name: string) => account.ssm.send(new DeleteParametersCommand({ Names: [Name] }))
+  for (const Name of ['a', 'b', 'c', 'd']) await remove(Name)
   await trail.lookupEvents({}) // writes what waits, and is a record itself
   for (const count of [1, 2]) await account.ssm.send(new GetParametersCommand({ Names: [`${count}`] }))
   await trail.lookupEvents({})

@@ -138,12 +138,60 @@ describe('the audit', () => {
     expect(Events.map(({ EventName }) => EventName)).toEqual([
       'SendCommand',
       'GetParameter',
+      'Decrypt',
       'PutParameter',
+      'Encrypt',
       'Encrypt',
       'CreateKey',
       'CreateAccessKey',
       'CreateUser',
     ])
+  })
+
+  it('tells of the keys that Systems Manager used for its callers, and of those that it was refused', async () => {
+    const [owner, guest] = [await testbed.account(), await testbed.account()]
+    const kms = new KMS(owner.config)
+    const { KeyMetadata } = await kms.createKey({})
+    const KeyId = KeyMetadata!.Arn!
+    const Statement = [owner, guest].map(({ account }) => ({
+      ...{ Effect: 'Allow', Principal: { AWS: account }, Action: 'kms:*', Resource: '*' },
+    }))
+    await kms.putKeyPolicy({ KeyId, Policy: JSON.stringify({ Version: '2012-10-17', Statement }) })
+    const put = (Tier: 'Standard' | 'Advanced') =>
+      guest.ssm.send(new PutParameterCommand({ Name: Tier, Value: 'v', Type: 'SecureString', KeyId, Tier }))
+    await put('Standard')
+    await put('Advanced')
+    await guest.ssm.send(new GetParameterCommand({ Name: 'Standard', WithDecryption: true }))
+    await kms.disableKey({ KeyId })
+    await guest.ssm.send(new GetParameterCommand({ Name: 'Advanced', WithDecryption: true })).catch(() => {})
+    const ofKms = async (account: TestAccount) => {
+      const LookupAttributes = [{ AttributeKey: 'EventSource' as const, AttributeValue: 'kms.amazonaws.com' }]
+      const { Events = [] } = await trailOf(account).lookupEvents({ LookupAttributes })
+      return Events.map(recordOf).filter(({ sourceIPAddress }) => sourceIPAddress === 'ssm.amazonaws.com')
+    }
+    const records = await ofKms(guest)
+    const bound = (name: string) => ({ PARAMETER_ARN: `arn:aws:ssm:us-east-1:${guest.account}:parameter/${name}` })
+    const encryptionAlgorithm = 'SYMMETRIC_DEFAULT'
+    const told = records.map(({ eventName, requestParameters, errorCode }) => [eventName, requestParameters, errorCode])
+    expect(told).toEqual([
+      ['Decrypt', { encryptionContext: bound('Advanced'), encryptionAlgorithm }, 'DisabledException'],
+      ['Decrypt', { encryptionContext: bound('Standard'), encryptionAlgorithm }, undefined],
+      ['GenerateDataKey', { keyId: KeyId, encryptionContext: bound('Advanced'), keySpec: 'AES_256' }, undefined],
+      ['Encrypt', { keyId: KeyId, encryptionContext: bound('Standard'), encryptionAlgorithm }, undefined],
+    ])
+    expect(records[1]).toMatchObject({
+      userIdentity: { type: 'Root', accountId: guest.account, invokedBy: 'ssm.amazonaws.com' },
+      sourceIPAddress: 'ssm.amazonaws.com',
+      userAgent: 'ssm.amazonaws.com',
+      readOnly: true,
+      responseElements: null,
+      resources: [{ accountId: owner.account, type: 'AWS::KMS::Key', ARN: KeyId }],
+      eventType: 'AwsApiCall',
+    })
+    // The owner of the key is told as well, of what was done.
+    expect((await ofKms(owner)).map(({ eventName, sharedEventID }) => [eventName, sharedEventID])).toEqual(
+      records.slice(1).map(({ eventName, sharedEventID }) => [eventName, sharedEventID]),
+    )
   })
 
   it('holds no code of a second factor that was mistyped, nor does the refusal', async () => {

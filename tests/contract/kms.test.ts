@@ -9,19 +9,21 @@ import {
   randomBytes,
   verify,
 } from 'node:crypto'
+import { CloudTrail } from '@aws-sdk/client-cloudtrail'
 import { type CreateKeyCommandInput, type ImportKeyMaterialCommandInput, KMS } from '@aws-sdk/client-kms'
-import { startTestbed } from '@musterbook/testbed'
+import { eventually, startTestbed } from '@musterbook/testbed'
 import { afterAll, describe, expect, it } from 'vitest'
 import { refusal } from './refusal.ts'
 
 const testbed = await startTestbed()
 afterAll(() => testbed[Symbol.asyncDispose]())
 /** A client that signs with the clock of the control plane, however far it was moved (the Date of answers is the wall's). */
-async function newClient(): Promise<KMS> {
-  const kms = new KMS((await testbed.account()).config)
+const newClient = async (): Promise<KMS> => byTheClock(new KMS((await testbed.account()).config))
+
+function byTheClock<C extends { config: object }>(client: C): C {
   const get = () => testbed.clock.now().getTime() - Date.now()
-  Object.defineProperty(kms.config, 'systemClockOffset', { get, set() {} })
-  return kms
+  Object.defineProperty(client.config, 'systemClockOffset', { get, set() {} })
+  return client
 }
 
 async function pass(milliseconds: number) {
@@ -334,6 +336,37 @@ describe('rotation', () => {
     expect(Buffer.from((await kms.decrypt({ CiphertextBlob })).Plaintext ?? [])).toEqual(Plaintext)
     await kms.disableKeyRotation({ KeyId })
     expect((await kms.getKeyRotationStatus({ KeyId })).KeyRotationEnabled).toBe(false)
+  })
+})
+
+describe('the audit', () => {
+  it('tells what becomes of keys by itself', async () => {
+    const account = await testbed.account()
+    const kms = byTheClock(new KMS(account.config))
+    const trail = byTheClock(new CloudTrail(account.config))
+    const rotated = await newKey(kms)
+    await kms.enableKeyRotation({ KeyId: rotated.KeyId, RotationPeriodInDays: 90 })
+    const deleted = await newKey(kms)
+    await kms.scheduleKeyDeletion({ KeyId: deleted.KeyId, PendingWindowInDays: 7 })
+    await pass(7 * DAY_MS + 1000)
+    await pass(83 * DAY_MS)
+    for (const [AttributeValue, { KeyId, Arn }] of [
+      ['DeleteKey', deleted],
+      ['RotateKey', rotated],
+    ] as const) {
+      const record = await eventually(`the record of ${AttributeValue}`, async () => {
+        const LookupAttributes = [{ AttributeKey: 'EventName' as const, AttributeValue }]
+        const { Events = [] } = await trail.lookupEvents({ LookupAttributes })
+        return Events.length === 1 && Events[0]?.CloudTrailEvent
+      })
+      expect(JSON.parse(record)).toMatchObject({
+        eventType: 'AwsServiceEvent',
+        eventSource: 'kms.amazonaws.com',
+        userIdentity: { accountId: account.account, invokedBy: 'kms.amazonaws.com' },
+        serviceEventDetails: { keyId: KeyId },
+        resources: [{ type: 'AWS::KMS::Key', ARN: Arn }],
+      })
+    }
   })
 })
 

@@ -171,6 +171,8 @@ export interface AuditedCall {
   readonly context: Context
   readonly service: string
   readonly operation: string
+  /** The service that calls for the caller, such as `ssm.amazonaws.com`. */
+  readonly invokedBy?: string
   /** As decoded; undefined while it is not, and where it cannot be. */
   input?: unknown
   /** What the call needs; undefined where it failed before that was known. */

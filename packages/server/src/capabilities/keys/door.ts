@@ -6,15 +6,24 @@ import { randomBytes } from 'node:crypto'
 import type { Context } from '../../platform/context.ts'
 import { checkAccess, type Service } from './access.ts'
 import { type EncryptionContext, nameOfBlob, openBlob, sealBlob } from './ciphertext.ts'
-import { invalidCiphertext, invalidUsage } from './errors.ts'
+import { invalidCiphertext, invalidUsage, KeyError } from './errors.ts'
 import { materialOf } from './material.ts'
 import { checkUsable, findKept, findKeptById, keyArn, readKeyName, unreadable } from './resolve.ts'
 import type { KeyRow } from './store.ts'
+
+/** What was done with a key for the caller of another service. */
+export interface KeyUse {
+  operation: 'Encrypt' | 'Decrypt' | 'GenerateDataKey'
+  keyArn: string
+  encryptionContext: EncryptionContext
+}
 
 interface Using {
   context: EncryptionContext
   /** Who asks for the caller: policies know it as kms:ViaService. */
   via: Service
+  /** Is told of the use, carried out or refused: keys know nothing of the audit. */
+  tell?(use: KeyUse, refusal?: KeyError): void
 }
 
 interface Naming extends Using {
@@ -23,8 +32,8 @@ interface Naming extends Using {
 
 /** Encrypts up to a few kilobytes under the current version of a key. KeyError by KMS's names. */
 export async function encrypt(context: Context, request: Naming & { plaintext: Uint8Array }): Promise<Buffer> {
-  const key = await usableKey(context, request, 'Encrypt')
-  return seal(context, key, request.plaintext, request.context)
+  const key = await findKept(context, readKeyName(context, request.keyId))
+  return use(context, key, 'Encrypt', request, () => seal(context, key, request.plaintext, request.context))
 }
 
 /** A new key of 256 bits, as it is and encrypted. KeyError. */
@@ -32,9 +41,12 @@ export async function generateDataKey(
   context: Context,
   request: Naming,
 ): Promise<{ plaintext: Buffer; ciphertext: Buffer }> {
-  const key = await usableKey(context, request, 'GenerateDataKey')
+  const key = await findKept(context, readKeyName(context, request.keyId))
   const plaintext = randomBytes(32)
-  return { plaintext, ciphertext: await seal(context, key, plaintext, request.context) }
+  const ciphertext = await use(context, key, 'GenerateDataKey', request, () =>
+    seal(context, key, plaintext, request.context),
+  )
+  return { plaintext, ciphertext }
 }
 
 /** Decrypts what `encrypt` made in the same region, under the same context. KeyError. */
@@ -42,29 +54,42 @@ export async function decrypt(context: Context, request: Using & { ciphertext: U
   const name = nameOfBlob(request.ciphertext)
   if (!name) throw invalidCiphertext()
   const key = await findKeptById(context, name.keyId)
-  await check(context, key, 'Decrypt', request)
-  const material = await materialOf(context, key, name.version)
-  const plaintext = material && openBlob(request.ciphertext, material, request.context)
-  if (!plaintext) throw invalidCiphertext()
-  return plaintext
+  return use(context, key, 'Decrypt', request, async () => {
+    const material = await materialOf(context, key, name.version)
+    const plaintext = material && openBlob(request.ciphertext, material, request.context)
+    if (!plaintext) throw invalidCiphertext()
+    return plaintext
+  })
 }
 
 /** The ARN of the key that an id, ARN or alias names. NotFoundException. */
 export const keyArnOf = async (context: Context, keyId: string): Promise<string> =>
   keyArn(await findKept(context, readKeyName(context, keyId)))
 
-async function usableKey(context: Context, request: Naming, operation: string): Promise<KeyRow> {
-  const key = await findKept(context, readKeyName(context, request.keyId))
-  await check(context, key, operation, request)
-  if (key.spec !== 'SYMMETRIC_DEFAULT')
-    throw invalidUsage(`${keyArn(key)} key spec is ${key.spec} which is not valid for ${operation}.`)
-  return key
+async function use(
+  context: Context,
+  key: KeyRow,
+  operation: KeyUse['operation'],
+  request: Using,
+  act: () => Promise<Buffer>,
+): Promise<Buffer> {
+  const told = { operation, keyArn: keyArn(key), encryptionContext: request.context }
+  let answer: Buffer
+  try {
+    await check(context, key, operation, request)
+    answer = await act()
+  } catch (error) {
+    if (error instanceof KeyError) request.tell?.(told, error)
+    throw error
+  }
+  request.tell?.(told)
+  return answer
 }
 
 async function check(
   context: Context,
   key: KeyRow,
-  operation: string,
+  operation: KeyUse['operation'],
   { context: encryptionContext, via }: Using,
 ): Promise<void> {
   await checkAccess(context, key, {
@@ -75,6 +100,8 @@ async function check(
     via,
   })
   checkUsable(key, context.now())
+  if (key.spec !== 'SYMMETRIC_DEFAULT')
+    throw invalidUsage(`${keyArn(key)} key spec is ${key.spec} which is not valid for ${operation}.`)
 }
 
 async function seal(

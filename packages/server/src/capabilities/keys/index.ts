@@ -14,7 +14,8 @@ import { keepAppointments } from './reconcile.ts'
 import { CLOUDTRAIL_KEY_ALIAS, forget, KEYS_WAKE, SSM_KEY_ALIAS } from './resolve.ts'
 import { sealed } from './sealed.ts'
 
-export { decrypt, encrypt, generateDataKey, keyArnOf } from './door.ts'
+export { decrypt, encrypt, generateDataKey, type KeyUse, keyArnOf } from './door.ts'
+export { type KeyEvent, onKeyEvents } from './key-events.ts'
 export { CLOUDTRAIL_KEY_ALIAS, type EncryptionContext, KeyError, SSM_KEY_ALIAS }
 
 export const keys: Capability = {

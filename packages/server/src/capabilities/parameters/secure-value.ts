@@ -9,7 +9,8 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
-import { decrypt, encrypt, generateDataKey, KeyError } from '../keys/index.ts'
+import { decrypt, encrypt, generateDataKey, KeyError, type KeyUse } from '../keys/index.ts'
+import { recordKeyUse } from '../trail/index.ts'
 import { parameterArn } from './names.ts'
 import type { Tier } from './rules.ts'
 
@@ -32,7 +33,7 @@ export const encryptValue = (
     const plaintext = Buffer.from(value)
     const ciphertext =
       tier === 'Standard'
-        ? await encrypt(context, { keyId, plaintext, context: bound, via: 'ssm' })
+        ? await encrypt(context, { keyId, plaintext, ...usedFor(context, bound) })
         : await sealEnvelope(context, keyId, plaintext, bound)
     return ciphertext.toString('base64')
   })
@@ -45,7 +46,7 @@ export const decryptValue = (context: Context, nameKey: string, value: string): 
     const plaintext =
       ciphertext[0] === ENVELOPE
         ? await openEnvelope(context, ciphertext, bound)
-        : await decrypt(context, { ciphertext, context: bound, via: 'ssm' })
+        : await decrypt(context, { ciphertext, ...usedFor(context, bound) })
     return plaintext.toString()
   })
 
@@ -53,8 +54,13 @@ interface Bound extends Record<string, string> {
   PARAMETER_ARN: string
 }
 
+const usedFor = (context: Context, bound: Bound) => ({
+  ...{ context: bound, via: 'ssm' as const },
+  tell: (use: KeyUse, refusal?: KeyError) => recordKeyUse(context, use, refusal),
+})
+
 async function sealEnvelope(context: Context, keyId: string, plaintext: Buffer, bound: Bound): Promise<Buffer> {
-  const dataKey = await generateDataKey(context, { keyId, context: bound, via: 'ssm' })
+  const dataKey = await generateDataKey(context, { keyId, ...usedFor(context, bound) })
   const header = Buffer.alloc(HEADER_BYTES)
   header[0] = ENVELOPE
   header.writeUInt16BE(dataKey.ciphertext.length, 1)
@@ -73,8 +79,7 @@ async function openEnvelope(context: Context, envelope: Buffer, bound: Bound): P
   if (envelope.length < bodyAt + TAG_BYTES) throw damaged()
   const dataKey = await decrypt(context, {
     ciphertext: envelope.subarray(HEADER_BYTES, nonceAt),
-    context: bound,
-    via: 'ssm',
+    ...usedFor(context, bound),
   })
   const decipher = createDecipheriv('aes-256-gcm', dataKey, envelope.subarray(nonceAt, bodyAt))
   decipher.setAAD(Buffer.from(bound.PARAMETER_ARN))

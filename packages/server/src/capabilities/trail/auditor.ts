@@ -27,7 +27,7 @@ export function createAuditor(host: Host, writer: Writer, contents: Contents): A
   return host.choices.audit === 'fail-closed' ? failClosed(host, writer, contents) : batched(host, writer, contents)
 }
 
-function batched(host: Host, writer: Writer, contents: Contents): Auditor {
+export function batched(host: Host, writer: Writer, contents: Contents): Auditor {
   return {
     intend: () => undefined,
     note(call, output, error) {

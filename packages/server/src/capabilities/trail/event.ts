@@ -71,10 +71,13 @@ export function beginCall(call: AuditedCall, draft: Draft, identity = identityOf
   const readOnly = isReadOnly(service, operation)
   const resources = resourcesOf(call.access)
   const eventSource = `${service}.amazonaws.com`
-  const text = `{"eventVersion":"${EVENT_VERSION}","userIdentity":${identity.text},"eventTime":"${secondOf(draft.at)}","eventSource":"${eventSource}","eventName":${JSON.stringify(operation)},"awsRegion":${JSON.stringify(draft.scope.region)},"sourceIPAddress":${JSON.stringify(plainAddress(context.sourceIp))},"userAgent":${JSON.stringify(context.userAgent)},"requestParameters":${requestParameters(call)},"requestID":"${context.requestId}","eventID":"${draft.eventId}","readOnly":${readOnly},${resources.length === 0 ? '' : `"resources":${resourceText(resources, draft.scope)},`}"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"${draft.scope.account}","eventCategory":"Management"`
+  const text = `{"eventVersion":"${EVENT_VERSION}","userIdentity":${invoked(identity.text, call.invokedBy)},"eventTime":"${secondOf(draft.at)}","eventSource":"${eventSource}","eventName":${JSON.stringify(operation)},"awsRegion":${JSON.stringify(draft.scope.region)},"sourceIPAddress":${JSON.stringify(plainAddress(context.sourceIp))},"userAgent":${JSON.stringify(context.userAgent)},"requestParameters":${requestParameters(call)},"requestID":"${context.requestId}","eventID":"${draft.eventId}","readOnly":${readOnly},${resources.length === 0 ? '' : `"resources":${resourceText(resources, draft.scope)},`}"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"${draft.scope.account}","eventCategory":"Management"`
   const { userName, accessKeyId } = identity
   return { text, facts: { eventName: operation, eventSource, userName, accessKeyId, readOnly, resources } }
 }
+
+const invoked = (identity: string, service: string | undefined): string =>
+  service === undefined ? identity : `${identity.slice(0, -1)},"invokedBy":"${service}"}`
 
 /** The whole record. `sharedEventId`: what the records of one call in several accounts have in common. */
 export function finishCall(

@@ -6,9 +6,10 @@ import { arn } from '../../platform/arn.ts'
 import type { Capability, Host, Route } from '../../platform/capability.ts'
 import { atMost } from '../../platform/clock.ts'
 import { AwsError } from '../../platform/errors.ts'
-import { createAuditor } from './auditor.ts'
+import { batched, createAuditor } from './auditor.ts'
 import { keepContents, openContent } from './contents.ts'
 import { deliverTrails } from './deliver.ts'
+import { keepKeyRecords } from './key-uses.ts'
 import { lookUp } from './lookup.ts'
 import init from './migrations/0001-init.sql'
 import trails from './migrations/0002-trails.sql'
@@ -20,6 +21,7 @@ import { trailOperations } from './trail-operations.ts'
 import { openWriter, type Writer } from './writer.ts'
 
 export type { ServiceEvent } from './event.ts'
+export { recordKeyUse } from './key-uses.ts'
 export { recordServiceEvent } from './service-events.ts'
 export { type ChainReport, type EarlierHead, type TrailReport, verifyTrail } from './verify.ts'
 
@@ -61,8 +63,10 @@ export const trail: Capability = {
     await store.beat(host.sql, host.processId)
     const writer = openWriter(host)
     writers.set(host.sealer, writer)
+    const contents = keepContents(host)
+    keepKeyRecords(host, batched(host, writer, contents))
     return {
-      auditor: createAuditor(host, writer, keepContents(host)),
+      auditor: createAuditor(host, writer, contents),
       routes: [contentRoute],
       operations: {
         cloudtrail: {
