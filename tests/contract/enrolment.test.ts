@@ -163,7 +163,7 @@ describe('an enrolment', () => {
       await iam.putUserPolicy({ UserName, PolicyName: 'own', PolicyDocument })
       const { AccessKey } = await iam.createAccessKey({ UserName })
       const credentials = { accessKeyId: AccessKey!.AccessKeyId!, secretAccessKey: AccessKey!.SecretAccessKey! }
-      return post({ ...account.config, credentials }, '/v1/enrolments', { ...wish, ...input })
+      return route({ ...account.config, credentials }, 'ssm', 'POST', '/v1/enrolments', { ...wish, ...input })
     }
     const activate = { Effect: 'Allow', Action: 'ssm:CreateActivation', Resource: '*' }
     const pass = {
