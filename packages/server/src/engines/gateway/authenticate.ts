@@ -3,7 +3,7 @@
  * key. Secrets are compared in constant time; a signature is good for five minutes around its date (presigned ones for as
  * long as they say), and everything that decides what happens must be covered by it.
  */
-import { createHmac, createSecretKey, hash, type KeyObject, timingSafeEqual } from 'node:crypto'
+import { createHmac, hash, timingSafeEqual } from 'node:crypto'
 import {
   amzDateToMillis,
   canonicalRequest,
@@ -22,6 +22,7 @@ import {
 import type { Caller } from '../../platform/caller.ts'
 import type { CredentialSource, NodeKeyVerifier } from '../../platform/capability.ts'
 import { AwsError } from '../../platform/errors.ts'
+import { hmacUnder } from './hmac.ts'
 
 /** Minutes by which a signature's date may differ from this clock (AWS: 5). */
 const SKEW_MS = 5 * 60_000
@@ -85,11 +86,10 @@ export function createAuthenticator(
         throw new AwsError('UnrecognizedClientException', 'The security token included in the request is invalid.')
       const secret = credential.secretAccessKey
       const known = read.signer?.secret === secret ? read.signer : undefined
-      const signer = known ?? { parsed, secret, scope: scopeOf(parsed), key: signingKey(parsed, secret) }
+      const signer = known ?? { parsed, secret, scope: scopeOf(parsed), sign: hmacUnder(signingKey(parsed, secret)) }
       const canonical = canonicalOf(request, parsed.signedHeaders, payloadHash, presigned)
       const toSign = stringToSign(amzDate, signer.scope, canonical, sha256)
-      const expected = createHmac('sha256', signer.key).update(toSign).digest()
-      if (!isSignature(signature, expected))
+      if (!isSignature(signature, signer.sign(toSign)))
         throw new AwsError(
           'InvalidSignatureException',
           'The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.',
@@ -111,21 +111,20 @@ export function createAuthenticator(
 }
 
 /** The key of a secret for the day, region and service that a signature names. */
-function signingKey(parsed: ParsedAuthorization | ParsedPresigned, secret: string): KeyObject {
+function signingKey(parsed: ParsedAuthorization | ParsedPresigned, secret: string): Buffer {
   const steps = [parsed.date, parsed.region, parsed.service, 'aws4_request']
-  const bytes = steps.reduce<Buffer>(
+  return steps.reduce<Buffer>(
     (key, step) => createHmac('sha256', key).update(step).digest(),
     Buffer.from(`AWS4${secret}`),
   )
-  return createSecretKey(bytes)
 }
 
 const SIGNATURE_DIGITS = 64
 const SIGNATURE = /^[0-9a-f]{64}$/
 
 /** Signers write lower-case hex; another spelling of the same bytes is not what was sent, and is refused. */
-const isSignature = (given: string, expected: Buffer): boolean =>
-  SIGNATURE.test(given) && timingSafeEqual(Buffer.from(given, 'hex'), expected)
+const isSignature = (given: string, expected: string): boolean =>
+  SIGNATURE.test(given) && timingSafeEqual(Buffer.from(given), Buffer.from(expected))
 
 /** Member by member: spreading a whole request cost more than hashing it. */
 const canonicalOf = (
@@ -151,7 +150,8 @@ interface Signer {
   parsed: ParsedAuthorization | ParsedPresigned
   secret: string
   scope: string
-  key: KeyObject
+  /** The signature of a string to sign, as hex. */
+  sign(toSign: string): string
 }
 
 interface Signature {
