@@ -35,10 +35,9 @@ export function batched(host: Host, writer: Writer, contents: Contents): Auditor
       const outcome = { output: told(call, output), error }
       const shared = sharing(host, call, outcome)
       for (const { scope, copy } of shared?.copies ?? []) writer.add(scope, copy)
-      writer.add(scopeOf(call), {
-        ...entryOf(host, call, outcome, shared?.id),
-        content: error ? undefined : contentEntry(host, contents, call),
-      })
+      const entry = entryOf(host, call, outcome, shared?.id)
+      if (!error) entry.content = contentEntry(host, contents, call)
+      writer.add(scopeOf(call), entry)
       return undefined
     },
   }

@@ -31,9 +31,27 @@ const DICTIONARY = Buffer.from(
 const deflated = promisify<Buffer, object, Buffer>(deflateRaw)
 const inflated = promisify<Uint8Array, object, Buffer>(inflateRaw)
 
-/** Texts of records as a segment's body. */
-export const pack = (texts: readonly string[]): Promise<Buffer> =>
-  deflated(Buffer.from(texts.join('\n')), { level: LEVEL, dictionary: DICTIONARY })
+/** Texts of records in UTF-8 with a newline between them, and where each ends. */
+export interface Body {
+  bytes: Buffer
+  ends: number[]
+}
+
+/** Every text is turned into bytes once, for its hash and for the segment: a record is long, and this is most of its cost. */
+export function bodyOf(texts: readonly string[]): Body {
+  // A UTF-16 unit has three bytes of UTF-8 at most.
+  const bytes = Buffer.allocUnsafe(texts.reduce((sum, { length }) => sum + 3 * length + 1, 0))
+  let end = 0
+  const ends = texts.map((text, index) => {
+    if (index > 0) end += bytes.write('\n', end, 'latin1')
+    end += bytes.write(text, end)
+    return end
+  })
+  return { bytes: bytes.subarray(0, end), ends }
+}
+
+/** A body as a segment keeps it. */
+export const pack = ({ bytes }: Body): Promise<Buffer> => deflated(bytes, { level: LEVEL, dictionary: DICTIONARY })
 
 /** Throws where the bytes are no body. */
 export async function unpack(body: Uint8Array): Promise<string[]> {
@@ -52,30 +70,27 @@ const HASH_BYTES = 32
 const MAX_SEQ_BYTES = 17
 
 /** The link after one more record. */
-export const follow = (before: Link, text: string): Link => followIn(spaceFor([text]), before, text)
+export const follow = (before: Link, text: string): Link => followAll(before, bodyOf([text])).last
 
-/** The link after these records, and their tags. */
-export function followAll(before: Link, texts: readonly string[]): { last: Link; tags: Buffer } {
-  const tags = Buffer.allocUnsafe(texts.length * TAG_BYTES)
-  const space = spaceFor(texts)
-  let last = before
-  for (const [index, text] of texts.entries()) {
-    last = followIn(space, last, text)
-    last.hash.copy(tags, index * TAG_BYTES, 0, TAG_BYTES)
+/**
+ * The link after these records, and their tags. Each is hashed in one go from one piece of memory, and the hash comes as a
+ * string: feeding a hash object piece by piece costs three times as much, and so does a buffer of its own for each hash.
+ */
+export function followAll(before: Link, { bytes, ends }: Body): { last: Link; tags: Buffer } {
+  const tags = Buffer.allocUnsafe(ends.length * TAG_BYTES)
+  const space = Buffer.allocUnsafe(HASH_BYTES + MAX_SEQ_BYTES + bytes.length)
+  before.hash.copy(space)
+  let { seq } = before
+  let from = 0
+  for (const [index, end] of ends.entries()) {
+    const head = HASH_BYTES + space.write(`${++seq}\n`, HASH_BYTES, 'latin1')
+    const length = head + bytes.copy(space, head, from, end)
+    const next = hash('sha256', space.subarray(0, length), 'binary')
+    space.write(next, 0, 'latin1')
+    tags.write(next, index * TAG_BYTES, TAG_BYTES, 'latin1')
+    from = end + 1
   }
-  return { last, tags }
-}
-
-/** Room for what any of these texts is hashed with; a UTF-16 unit has three bytes of UTF-8 at most. */
-const spaceFor = (texts: readonly string[]): Buffer =>
-  Buffer.allocUnsafe(HASH_BYTES + MAX_SEQ_BYTES + 3 * texts.reduce((most, { length }) => Math.max(most, length), 0))
-
-/** Hashed in one go from one piece of memory: a hash object that is fed piece by piece costs three times as much. */
-function followIn(space: Buffer, { seq, hash: before }: Link, text: string): Link {
-  before.copy(space)
-  const head = HASH_BYTES + space.write(`${seq + 1}\n`, HASH_BYTES, 'latin1')
-  const end = head + space.write(text, head)
-  return { seq: seq + 1, hash: hash('sha256', space.subarray(0, end), 'buffer') }
+  return { last: { seq, hash: Buffer.from(space.subarray(0, HASH_BYTES)) }, tags }
 }
 
 /** What a seal says of a link. */
@@ -91,30 +106,31 @@ export const ATTRIBUTES = {
   AccessKeyId: 'K',
 } as const
 
-/** What LookupEvents finds a record by, each as `<letter><value>`. */
-export function* attributesOf(facts: Facts): Generator<string> {
-  yield ATTRIBUTES.EventName + facts.eventName
-  yield ATTRIBUTES.EventSource + facts.eventSource
-  yield ATTRIBUTES.ReadOnly + facts.readOnly
-  if (facts.userName) yield ATTRIBUTES.Username + facts.userName
-  if (facts.accessKeyId) yield ATTRIBUTES.AccessKeyId + facts.accessKeyId
+/** What LookupEvents finds a record by: a letter of ATTRIBUTES and a value. */
+export function eachAttribute(facts: Facts, tell: (letter: string, value: string) => void): void {
+  tell(ATTRIBUTES.EventName, facts.eventName)
+  tell(ATTRIBUTES.EventSource, facts.eventSource)
+  tell(ATTRIBUTES.ReadOnly, String(facts.readOnly))
+  if (facts.userName) tell(ATTRIBUTES.Username, facts.userName)
+  if (facts.accessKeyId) tell(ATTRIBUTES.AccessKeyId, facts.accessKeyId)
   for (const { type, arn } of facts.resources) {
-    yield ATTRIBUTES.ResourceType + type
-    yield ATTRIBUTES.ResourceName + arn
-    yield ATTRIBUTES.ResourceName + nameOf(arn)
+    tell(ATTRIBUTES.ResourceType, type)
+    tell(ATTRIBUTES.ResourceName, arn)
+    tell(ATTRIBUTES.ResourceName, nameOf(arn))
   }
 }
 
 /** The attributes of all of these, hashed, each once, in order. */
 export function indexOf(records: Iterable<Facts>): number[] {
-  const distinct = new Set<string>()
-  for (const facts of records) for (const attribute of attributesOf(facts)) distinct.add(attribute)
-  return [...new Set(Array.from(distinct, hashAttribute))].sort((one, other) => one - other)
+  const distinct = new Set<number>()
+  const add = (letter: string, value: string) => distinct.add(hashAttribute(value, hashAttribute(letter)))
+  for (const facts of records) eachAttribute(facts, add)
+  return [...distinct].sort((one, other) => one - other)
 }
 
-/** FNV-1a, 32 bits, signed as PostgreSQL's integer. Two attributes of one hash cost a look into a segment, nothing else. */
-export function hashAttribute(attribute: string): number {
-  let hash = 0x811c9dc5
+/** FNV-1a, 32 bits, signed as PostgreSQL's integer. Two attributes of one hash cost a look into a segment, nothing else. `before`: the hash of what stands before it. */
+export function hashAttribute(attribute: string, before = 0x811c9dc5): number {
+  let hash = before
   for (let at = 0; at < attribute.length; at++) {
     hash ^= attribute.charCodeAt(at)
     hash = Math.imul(hash, 0x01000193)

@@ -2,13 +2,13 @@
  * One record: a call, or what a service tells of itself, as CloudTrail's event of version 1.11 in JSON text, and what LookupEvents finds
  * it by. A record is made when its batch is written, off the way of the request.
  */
-import { randomBytes } from 'node:crypto'
 import { findOperation } from '../../contract/model.ts'
 import type { Scope } from '../../platform/arn.ts'
 import type { AuditedCall } from '../../platform/capability.ts'
+import { uuid } from '../../platform/ids.ts'
 import { elements } from './elements.ts'
 import { answersAreRecorded, hiddenInputs, isReadOnly } from './recorded.ts'
-import { madeBy, type NamedResource, resourcesOf } from './resources.ts'
+import { madeBy, type NamedResource, resourcesOf, resourceText } from './resources.ts'
 import { identityOf } from './user-identity.ts'
 
 const EVENT_VERSION = '1.11'
@@ -20,7 +20,7 @@ export interface Facts {
   userName: string
   accessKeyId: string
   readOnly: boolean
-  resources: readonly NamedResource[]
+  resources: readonly Pick<NamedResource, 'type' | 'arn'>[]
 }
 
 export interface Outcome {
@@ -28,29 +28,15 @@ export interface Outcome {
   error: { name: string; message: string } | undefined
 }
 
-/** A UUID that begins with its moment (version 7): a record is found by its id without an index of ids. */
+/** A UUID that begins with its moment (version 7), the rest at random: a record is found by its id without an index of ids. */
 export function newEventId(at: number): string {
-  const random = nextRandom()
   const time = at.toString(16).padStart(12, '0')
-  return `${time.slice(0, 8)}-${time.slice(8)}-7${random.slice(0, 3)}-${'89ab'[Number.parseInt(random.charAt(3), 16) & 3]}${random.slice(4, 7)}-${random.slice(7, 19)}`
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${uuid().slice(AFTER_VERSION)}`
 }
+const AFTER_VERSION = 15
 
 /** Milliseconds since the epoch that an event id tells. */
 export const momentOf = (eventId: string): number => Number.parseInt(eventId.slice(0, 8) + eventId.slice(9, 13), 16)
-
-/** Random digits are drawn for many ids at a time: one draw costs as much as a thousand bytes. */
-const DRAWN_BYTES = 4_000
-const DIGITS = 20
-let drawn = ''
-let used = 0
-function nextRandom(): string {
-  if (used + DIGITS > drawn.length) {
-    drawn = randomBytes(DRAWN_BYTES).toString('hex')
-    used = 0
-  }
-  used += DIGITS
-  return drawn.slice(used - DIGITS, used)
-}
 
 export interface Draft {
   scope: Scope
@@ -71,7 +57,7 @@ export function beginCall(call: AuditedCall, draft: Draft, identity = identityOf
   const readOnly = isReadOnly(service, operation)
   const resources = resourcesOf(call.access)
   const eventSource = `${service}.amazonaws.com`
-  const text = `{"eventVersion":"${EVENT_VERSION}","userIdentity":${invoked(identity.text, call.invokedBy)},"eventTime":"${secondOf(draft.at)}","eventSource":"${eventSource}","eventName":${JSON.stringify(operation)},"awsRegion":${JSON.stringify(draft.scope.region)},"sourceIPAddress":${JSON.stringify(plainAddress(context.sourceIp))},"userAgent":${JSON.stringify(context.userAgent)},"requestParameters":${requestParameters(call)},"requestID":"${context.requestId}","eventID":"${draft.eventId}","readOnly":${readOnly},${resources.length === 0 ? '' : `"resources":${resourceText(resources, draft.scope)},`}"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"${draft.scope.account}","eventCategory":"Management"`
+  const text = `{"eventVersion":"${EVENT_VERSION}","userIdentity":${invoked(identity.text, call.invokedBy)},"eventTime":"${secondOf(draft.at)}","eventSource":"${eventSource}","eventName":${JSON.stringify(operation)},"awsRegion":${JSON.stringify(draft.scope.region)},${clientText(context.sourceIp, context.userAgent)},"requestParameters":${requestParameters(call)},"requestID":"${context.requestId}","eventID":"${draft.eventId}","readOnly":${readOnly},${resources.length === 0 ? '' : `"resources":${resourceText(resources, draft.scope.account)},`}"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"${draft.scope.account}","eventCategory":"Management"`
   const { userName, accessKeyId } = identity
   return { text, facts: { eventName: operation, eventSource, userName, accessKeyId, readOnly, resources } }
 }
@@ -99,7 +85,7 @@ export function finishCall(
   const shared = sharedEventId === undefined ? '' : `"sharedEventID":"${sharedEventId}",`
   const made = madeBy(service, operation, output)
   if (made.length === 0) return { ...begun, text: `${begun.text},${shared}${answered}}` }
-  const resources = resourceText(made, call.context)
+  const resources = resourceText(made, call.context.account)
   return {
     text: `${begun.text},"resources":${resources},${shared}${answered}}`,
     facts: { ...begun.facts, resources: made },
@@ -137,7 +123,7 @@ export function serviceRecord(event: ServiceEvent, { scope, eventId, at }: Draft
     responseElements: null,
     eventID: eventId,
     readOnly: false,
-    ...(resources.length > 0 && { resources: JSON.parse(resourceText(resources, scope)) }),
+    ...(resources.length > 0 && { resources: JSON.parse(resourceText(resources, scope.account)) }),
     eventType: 'AwsServiceEvent',
     managementEvent: true,
     recipientAccountId: scope.account,
@@ -184,14 +170,20 @@ function requestParameters({ service, operation, input }: AuditedCall): string {
   return elements(model.input, input, hiddenInputs(service, operation))
 }
 
-/** ARNs may be what a caller wrote: nothing of them goes into the text as it is. */
-const resourceText = (resources: readonly NamedResource[], { account }: Scope): string =>
-  JSON.stringify(resources.map(({ type, arn }) => ({ accountId: arn.split(':')[4] || account, type, ARN: arn })))
-
 /** CloudTrail's word for what a caller may not do. */
 const errorCode = (name: string): string => (name === 'AccessDeniedException' ? 'AccessDenied' : name)
 
 const plainAddress = (address: string): string => (address.startsWith('::ffff:') ? address.slice(7) : address)
+
+let lastClient = { sourceIp: '', userAgent: '', text: '' }
+/** One client calls many times over. */
+function clientText(sourceIp: string, userAgent: string): string {
+  if (lastClient.sourceIp !== sourceIp || lastClient.userAgent !== userAgent || lastClient.text === '') {
+    const text = `"sourceIPAddress":${JSON.stringify(plainAddress(sourceIp))},"userAgent":${JSON.stringify(userAgent)}`
+    lastClient = { sourceIp, userAgent, text }
+  }
+  return lastClient.text
+}
 
 let lastSecond = Number.NaN
 let lastText = ''

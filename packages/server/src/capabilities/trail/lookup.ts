@@ -3,8 +3,8 @@ import type { Input, Output } from '../../contract/types.ts'
 import type { Context } from '../../platform/context.ts'
 import { AwsError } from '../../platform/errors.ts'
 import { decodeToken, encodeToken } from '../../platform/paging.ts'
-import { ATTRIBUTES, attributesOf, hashAttribute, unpack } from './chain.ts'
-import { factsOf, momentOf } from './event.ts'
+import { ATTRIBUTES, eachAttribute, hashAttribute, unpack } from './chain.ts'
+import { type Facts, factsOf, momentOf } from './event.ts'
 import { nameOf } from './resources.ts'
 import * as store from './store.ts'
 
@@ -83,7 +83,7 @@ function eventOf(text: string, filter: Filter, { from, to }: store.Wanted): Even
   if (filter.eventId !== undefined && !text.includes(`"eventID":"${filter.eventId}"`)) return undefined
   const facts = factsOf(text)
   const { attribute } = filter
-  if (attribute !== undefined && !some(attributesOf(facts), attribute)) return undefined
+  if (attribute !== undefined && !has(facts, attribute)) return undefined
   const at = momentOf(facts.eventId)
   if ((from && at < from.getTime()) || (to && at > to.getTime())) return undefined
   return {
@@ -99,9 +99,12 @@ function eventOf(text: string, filter: Filter, { from, to }: store.Wanted): Even
   }
 }
 
-function some(values: Iterable<string>, wanted: string): boolean {
-  for (const value of values) if (value === wanted) return true
-  return false
+function has(facts: Facts, wanted: string): boolean {
+  let found = false
+  eachAttribute(facts, (letter, value) => {
+    found ||= letter + value === wanted
+  })
+  return found
 }
 
 const kindOf = ({ LookupAttributes, StartTime, EndTime }: Lookup): string =>

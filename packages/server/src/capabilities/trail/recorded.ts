@@ -26,14 +26,18 @@ const FURTHER_READS = new Set([
 /** They hand out what was not there before. */
 const WRITES_BY_OTHER_NAMES = new Set(['ssm:GetDeployablePatchSnapshotForInstance', 'ssm:GetAccessToken'])
 
-const known = new Map<string, boolean>()
+/** By service and operation: a name made of both would be made anew several times in a call. */
+const known = new Map<string, Map<string, boolean>>()
+/** AWS has some hundred operations in each service here; the bound is for those who make names up. */
+const MAX_KNOWN = 1_000
 
 export function isReadOnly(service: string, operation: string): boolean {
-  const name = `${service}:${operation}`
-  let answer = known.get(name)
+  const ofService = known.get(service) ?? new Map<string, boolean>()
+  let answer = ofService.get(operation)
   if (answer === undefined) {
+    const name = `${service}:${operation}`
     answer = (READS.test(operation) && !WRITES_BY_OTHER_NAMES.has(name)) || FURTHER_READS.has(name)
-    if (known.size < 2_000) known.set(name, answer)
+    if (ofService.size < MAX_KNOWN) known.set(service, ofService.set(operation, answer))
   }
   return answer
 }
@@ -43,15 +47,15 @@ export const answersAreRecorded = (service: string, operation: string): boolean 
   service === 'sts' && /^(?:AssumeRole|Get(?:Session|Federation)Token$)/.test(operation)
 
 /** Members that are hidden though the model does not mark them: texts of commands, and documents, which are code. */
-const HIDDEN_INPUTS: Record<string, ReadonlySet<string>> = {
-  'ssm:SendCommand': new Set(['Parameters']),
-  'ssm:StartSession': new Set(['Parameters']),
-  'ssm:CreateDocument': new Set(['Content']),
-  'ssm:UpdateDocument': new Set(['Content']),
-  'ssm:StartAutomationExecution': new Set(['Parameters']),
-}
+const HIDDEN_INPUTS: ReadonlyMap<string, ReadonlySet<string>> = new Map([
+  ['SendCommand', new Set(['Parameters'])],
+  ['StartSession', new Set(['Parameters'])],
+  ['CreateDocument', new Set(['Content'])],
+  ['UpdateDocument', new Set(['Content'])],
+  ['StartAutomationExecution', new Set(['Parameters'])],
+])
 export const hiddenInputs = (service: string, operation: string): ReadonlySet<string> | undefined =>
-  HIDDEN_INPUTS[`${service}:${operation}`]
+  service === 'ssm' ? HIDDEN_INPUTS.get(operation) : undefined
 
 /**
  * What is kept apart under the account's key: the texts of commands and the values that were written. A value whose call does

@@ -5,7 +5,7 @@
  */
 import type { Scope } from '../../platform/arn.ts'
 import type { Host } from '../../platform/capability.ts'
-import { FIRST_HASH, followAll, indexOf, type Link, pack, sealedText } from './chain.ts'
+import { type Body, bodyOf, FIRST_HASH, followAll, indexOf, type Link, pack, sealedText } from './chain.ts'
 import { type Facts, factsOf, newEventId, serviceRecord } from './event.ts'
 import { enrol } from './roll.ts'
 import * as store from './store.ts'
@@ -34,7 +34,7 @@ export interface Entry {
   /** It waits in the database, too, and is taken out there; `perhaps`: nobody knows whether it does. */
   pending?: 'surely' | 'perhaps'
   /** What is kept apart; undefined: nothing. */
-  content?(): Promise<store.ContentRow | undefined>
+  content?: (() => Promise<store.ContentRow | undefined>) | undefined
   /** What was kept apart when it began is not to be kept. */
   dropContent?: boolean
 }
@@ -233,18 +233,18 @@ async function appendAll(host: Host, queue: Queue, taken: Waiting[]): Promise<vo
     const made = make(host, entry)
     entry.made = made instanceof Promise ? await made : made
   }
-  let body: Buffer | undefined
+  let body: { plain: Body; packed: Buffer } | undefined
   for (let tries = 0; entries.length > 0; tries++) {
     if (tries === MAX_TRIES) throw new Error('the head of the chain never held still')
-    body ??= await pack(entries.map(({ made }) => made!.text))
+    body ??= await bodyFor(entries)
     queue.head ??= await headOf(host, queue.scope)
     const expected = queue.head
-    const { last, tags } = followAll(
-      expected,
-      entries.map(({ made }) => made!.text),
-    )
+    const { last, tags } = followAll(expected, body.plain)
     queue.unsure.push({ hash: last.hash, entries })
-    const done = await store.append(host.sql, statementOf(host, queue.scope, { entries, expected, last, tags, body }))
+    const done = await store.append(
+      host.sql,
+      statementOf(host, queue.scope, { entries, expected, last, tags, body: body.packed }),
+    )
     queue.unsure.pop()
     if (done) {
       queue.head = last
@@ -265,6 +265,11 @@ async function appendAll(host: Host, queue: Queue, taken: Waiting[]): Promise<vo
     entries = kept
     body = undefined
   }
+}
+
+async function bodyFor(entries: Waiting[]): Promise<{ plain: Body; packed: Buffer }> {
+  const plain = bodyOf(entries.map(({ made }) => made!.text))
+  return { plain, packed: await pack(plain) }
 }
 
 function statementOf(
@@ -288,12 +293,14 @@ function statementOf(
       body,
     },
     seal: sealer.seal(SEAL_PURPOSE.head, sealedText(last), chainName(scope)),
-    pending: entries.flatMap(({ pending, eventId }) => (pending === 'surely' ? [eventId] : [])),
-    perhaps: entries.flatMap(({ pending, eventId }) => (pending === 'perhaps' ? [eventId] : [])),
-    contents: entries.flatMap(({ made }) => made?.content ?? []),
-    dropped: entries.flatMap(({ dropContent, eventId }) => (dropContent ? [eventId] : [])),
+    pending: idsOf(entries.filter(({ pending }) => pending === 'surely')),
+    perhaps: idsOf(entries.filter(({ pending }) => pending === 'perhaps')),
+    contents: entries.map(({ made }) => made?.content).filter((content) => content !== undefined),
+    dropped: idsOf(entries.filter(({ dropContent }) => dropContent)),
   }
 }
+
+const idsOf = (entries: Waiting[]): string[] => entries.map(({ eventId }) => eventId)
 
 /** The chain's end; a chain that does not exist is begun and put on the roll. */
 async function headOf(host: Host, scope: Scope): Promise<Link> {
