@@ -20,6 +20,7 @@ import {
   joinPolicies,
   keysOnDemand,
   layered,
+  noContextKeys,
   type PolicySet,
   type Principal,
 } from './policy/index.ts'
@@ -150,10 +151,12 @@ async function askedOf(
   context: Context,
 ): Promise<Asked | undefined> {
   if (caller.type === 'node') return nodeAsks(principals, nodeGrants, caller, access, context)
-  const own = caller.type === 'root' ? { identity: [] } : await policySet(principals, caller)
+  const own = caller.type === 'root' ? NO_POLICIES : await policySet(principals, caller)
   const policies = withResource(principals, own, access)
   return { request: await accessRequest(callerKeys(caller), principalOf(caller), access, context, policies), policies }
 }
+
+const NO_POLICIES: PolicySet = { identity: [] }
 
 /** With the policy of the resource, where the access brings one. */
 const withResource = (principals: Principals, own: PolicySet, { resourcePolicy }: Needed): PolicySet =>
@@ -308,7 +311,11 @@ export async function accessRequest(
       const keys = ofResources?.get(arn)
       return keys === undefined ? { arn } : { arn, context: contextKeys(keys) }
     }),
-    context: layered(contextKeys(access.keys ?? {}), keysOnDemand(OF_REQUEST, { context, now: context.now() }), own),
+    context: layered(
+      access.keys ? contextKeys(access.keys) : noContextKeys,
+      keysOnDemand(OF_REQUEST, { context, now: context.now() }),
+      own,
+    ),
   }
 }
 

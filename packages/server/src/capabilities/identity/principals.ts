@@ -10,6 +10,7 @@ import { byIds } from './named-ids.ts'
 import {
   type CompiledPolicy,
   compilePolicy,
+  concerning,
   evaluate,
   isMalformed,
   MANAGED_POLICIES,
@@ -75,6 +76,8 @@ export function principalsOf(context: { sealer: Sealer }): Principals {
 export function keepPrincipals(host: Host): Principals {
   const known = new Map<string, { answer: unknown; until: number }>()
   const texts = new Map<string, CompiledPolicy>()
+  /** Kept as long as the callers whose lists of texts they are. */
+  const sessions = new WeakMap<readonly string[], CompiledPolicy[]>()
   let generation = 0
   const subscription = host.onWake(IDENTITY_WAKE, () => {
     generation++
@@ -140,7 +143,13 @@ export function keepPrincipals(host: Host): Principals {
   const principals: Principals = {
     policiesOf: (ownerId) => remembered(ownerId, () => read(ownerId)),
     nodeRole: (account, roleName) => remembered(`node ${account} ${roleName}`, () => readNodeRole(account, roleName)),
-    session: (sessionTexts) => sessionTexts.map((text) => compiled(text, 'session', 'session policy')),
+    session(sessionTexts) {
+      const before = sessions.get(sessionTexts)
+      if (before) return before
+      const policies = sessionTexts.map((text) => compiled(text, 'session', 'session policy'))
+      sessions.set(sessionTexts, policies)
+      return policies
+    },
     granted: (action) => compiled(allowing(action), 'identity', 'what nodes are granted'),
     resource: (text, ids) => compiled(text, 'resource', 'resource policy', ids),
     [Symbol.dispose]: () => subscription[Symbol.dispose](),
@@ -167,11 +176,10 @@ export function trustsSystemsManager(role: RoleRow): boolean {
 }
 
 const RESOURCE_TAG = /resourcetag\//i
-/** Policies, and their statements, that ask for the tags of resources. */
-const tagged = new WeakSet<CompiledPolicy | CompiledPolicy['statements'][number]>()
+/** Statements that ask for the tags of resources. */
+const tagged = new WeakSet<CompiledPolicy['statements'][number]>()
 
 function noteTagged(policy: CompiledPolicy): void {
-  tagged.add(policy)
   for (const statement of policy.statements)
     if (RESOURCE_TAG.test(JSON.stringify(statement.source))) tagged.add(statement)
 }
@@ -180,12 +188,16 @@ function noteTagged(policy: CompiledPolicy): void {
  * Whether any of these policies asks for the tags of resources where it speaks of this action, so that they must be looked
  * up: that is a statement to the database, which cost a call as much as everything else of it.
  */
-export function asksForTags({ identity, boundary, session = [], resource }: PolicySet, action: string): boolean {
-  const asks = (policy: CompiledPolicy | undefined): boolean =>
-    policy !== undefined &&
-    tagged.has(policy) &&
-    policy.concerning(action.toLowerCase()).some((statement) => tagged.has(statement))
-  return identity.some(asks) || session.some(asks) || asks(boundary) || asks(resource)
+export function asksForTags({ identity, boundary, session, resource }: PolicySet, action: string): boolean {
+  const name = action.toLowerCase()
+  const asks = (statement: CompiledPolicy['statements'][number]): boolean => tagged.has(statement)
+  return (
+    concerning(identity, name).some(asks) ||
+    (session && concerning(session, name).some(asks)) ||
+    boundary?.concerning(name).some(asks) ||
+    resource?.concerning(name).some(asks) ||
+    false
+  )
 }
 
 const NOTHING = '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}'

@@ -39,7 +39,8 @@ export interface CompiledCondition {
 /** `name` is the policy's ARN or name, for explanations. */
 export function compilePolicy(document: PolicyDocument, name?: string): CompiledPolicy {
   const statements = document.statements.map((statement, index) => compileStatement(document, statement, index))
-  return { kind: document.kind, name, document, statements, concerning: indexByAction(statements) }
+  const concerning = remembering((action) => statements.filter((statement) => statement.matchesAction(action)))
+  return { kind: document.kind, name, document, statements, concerning }
 }
 
 /** One policy of the statements of two. */
@@ -51,17 +52,36 @@ export function joinPolicies(one: CompiledPolicy, other: CompiledPolicy): Compil
 /** AWS's API has some 16,000 actions, an installation's callers use tens; the bound is for those who make names up. */
 const MAX_INDEXED_ACTIONS = 256
 
-function indexByAction(statements: readonly CompiledStatement[]): CompiledPolicy['concerning'] {
+/** What `find` finds for an action, kept. */
+function remembering(find: CompiledPolicy['concerning']): CompiledPolicy['concerning'] {
   const index = new Map<string, readonly CompiledStatement[]>()
   return (action) => {
     const known = index.get(action)
     if (known !== undefined) return known
     if (index.size >= MAX_INDEXED_ACTIONS) index.clear()
-    const found = statements.filter((statement) => statement.matchesAction(action))
+    const found = find(action)
     index.set(action, found)
     return found
   }
 }
+
+const indexes = new WeakMap<readonly CompiledPolicy[], CompiledPolicy['concerning']>()
+
+/**
+ * The statements of all these policies that concern an action, those that deny first: one of them decides alone. They are
+ * found once for a list, so whoever asks time and again hands in the same one.
+ */
+export function concerning(policies: readonly CompiledPolicy[], action: string): readonly CompiledStatement[] {
+  const known = indexes.get(policies)
+  if (known !== undefined) return known(action)
+  const made = remembering((each) =>
+    policies.flatMap((policy) => policy.concerning(each)).sort((one, other) => rank(one) - rank(other)),
+  )
+  indexes.set(policies, made)
+  return made(action)
+}
+
+const rank = ({ effect }: CompiledStatement): number => (effect === 'Deny' ? 0 : 1)
 
 function compileStatement(document: PolicyDocument, source: Statement, index: number): CompiledStatement {
   const variables = document.version === '2012-10-17'

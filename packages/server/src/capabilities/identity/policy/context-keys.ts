@@ -2,7 +2,6 @@
  * The condition keys of a request. Key names know no case (`aws:PrincipalTag/Team` is `aws:principaltag/team`), so they are
  * lowered once here; an empty list is a missing key. Made by whoever authorizes a call, read by every condition.
  */
-import type { Lookup } from './pattern.ts'
 
 export type ContextValue = string | number | boolean | Date | readonly string[] | undefined
 /** What conditions and variables ask, by names in lower case. */
@@ -43,12 +42,6 @@ export const layered = (...layers: readonly ContextKeys[]): ContextKeys => ({
 })
 
 export const noContextKeys: ContextKeys = new Map()
-
-/** One request on one resource, as conditions and variables see it: the resource's own keys come before the request's. */
-export function lookupIn(own: ContextKeys | undefined, shared: ContextKeys): Lookup {
-  if (own === undefined) return { valuesOf: (key) => shared.get(key) }
-  return { valuesOf: (key) => own.get(key) ?? shared.get(key) }
-}
 
 function valuesOf(value: Exclude<ContextValue, undefined>): readonly string[] {
   if (typeof value === 'string') return [value]

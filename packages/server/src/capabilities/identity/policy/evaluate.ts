@@ -12,8 +12,8 @@
  *
  * Every resource must be allowed. Pure: time and address come with the context keys. `explain` tells why, slowly.
  */
-import type { CompiledPolicy, CompiledStatement } from './compile.ts'
-import { type ContextKeys, lookupIn } from './context-keys.ts'
+import { type CompiledPolicy, type CompiledStatement, concerning } from './compile.ts'
+import type { ContextKeys } from './context-keys.ts'
 import { type Arn, arnOf, type Lookup } from './pattern.ts'
 import { hasNoIdentity, Naming, type Principal } from './principal.ts'
 
@@ -76,9 +76,10 @@ export interface Question {
 export function questionOf(request: AccessRequest, action: string, resource: RequestedResource): Question {
   const arn = arnOf(resource.arn)
   const account = resource.account ?? accountIn(arn)
-  const given = lookupIn(resource.context, request.context)
-  const lookup = { valuesOf: (key: string) => given.valuesOf(key) ?? owner(key, account, request.principal) }
-  return { principal: request.principal, action, arn, account, lookup }
+  const { principal, context } = request
+  // The resource's own keys come before the request's.
+  const valuesOf = (key: string) => resource.context?.get(key) ?? context.get(key) ?? owner(key, account, principal)
+  return { principal, action, arn, account, lookup: { valuesOf } }
 }
 
 /** aws:ResourceAccount: who owns the resource. What has no account in its ARN is the caller's. */
@@ -98,13 +99,18 @@ export interface Findings {
 
 function evaluateResource(question: Question, policies: PolicySet): Decision {
   const hasBoundary = policies.boundary !== undefined
-  const identity = ask(policies.identity, question, hasBoundary)
+  const { action } = question
+  const identity = ask(concerning(policies.identity, action), question, hasBoundary)
   if (identity === DENIED) return 'explicitDeny'
-  const boundary = policies.boundary === undefined ? Naming.direct : askOne(policies.boundary, question, hasBoundary)
+  const boundary =
+    policies.boundary === undefined ? Naming.direct : ask(policies.boundary.concerning(action), question, hasBoundary)
   if (boundary === DENIED) return 'explicitDeny'
-  const session = isLimited(policies) ? ask(policies.session ?? [], question, hasBoundary) : Naming.direct
+  const session = isLimited(policies)
+    ? ask(concerning(policies.session ?? [], action), question, hasBoundary)
+    : Naming.direct
   if (session === DENIED) return 'explicitDeny'
-  const resource = policies.resource === undefined ? Naming.none : askOne(policies.resource, question, hasBoundary)
+  const resource =
+    policies.resource === undefined ? Naming.none : ask(policies.resource.concerning(action), question, hasBoundary)
   if (resource === DENIED) return 'explicitDeny'
   const findings = { identity: identity > 0, boundary: boundary > 0, session: session > 0, resource }
   return isAllowed(question, findings, policies) ? 'allow' : 'implicitDeny'
@@ -133,19 +139,9 @@ export function isOtherAccount({ principal, account }: Question): boolean {
 const DENIED = -1
 type Answer = typeof DENIED | Naming
 
-function ask(policies: readonly CompiledPolicy[], question: Question, hasBoundary: boolean): Answer {
+function ask(statements: readonly CompiledStatement[], question: Question, hasBoundary: boolean): Answer {
   let strongest: Answer = Naming.none
-  for (const policy of policies) {
-    const answer = askOne(policy, question, hasBoundary)
-    if (answer === DENIED) return DENIED
-    if (answer > strongest) strongest = answer
-  }
-  return strongest
-}
-
-function askOne(policy: CompiledPolicy, question: Question, hasBoundary: boolean): Answer {
-  let strongest: Answer = Naming.none
-  for (const statement of policy.concerning(question.action)) {
+  for (const statement of statements) {
     // What could only repeat an answer already found is not asked again.
     if (statement.effect === 'Allow' && strongest === Naming.direct) continue
     const naming = matches(statement, question, hasBoundary)

@@ -3,7 +3,7 @@
  * Pure throughout: no store, no socket, no clock. Called by identity's operations and by the gateway's authorization.
  */
 export { type BroadGrant, broaderThanNode } from './broader-than-node.ts'
-export { type CompiledPolicy, compilePolicy, joinPolicies } from './compile.ts'
+export { type CompiledPolicy, compilePolicy, concerning, joinPolicies } from './compile.ts'
 export {
   type ContextKeys,
   type ContextValue,
