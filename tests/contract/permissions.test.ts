@@ -57,6 +57,7 @@ interface Row {
   also?: { action: string; resource: string }[]
 }
 
+const serviceRole = iamArn('role/aws-service-role/ssm.amazonaws.com/AWSServiceRoleForAmazonSSM')
 const serial = `arn:aws:iam::${id}:mfa/phone`
 const setting = '/ssm/parameter-store/high-throughput-enabled'
 const one = { Names: ['/a'] }
@@ -231,6 +232,42 @@ const TABLE: Row[] = [
     resource: iamArn('user/crew/bob'),
     call: ({ iam }) => iam.createUser({ UserName: 'bob', Path: '/crew/' }),
   },
+  {
+    action: 'iam:CreateUser',
+    resource: iamArn('user/tagged'),
+    call: ({ iam }) => iam.createUser({ UserName: 'tagged', ...tags }),
+    also: [{ action: 'iam:TagUser', resource: iamArn('user/tagged') }],
+  },
+  {
+    action: 'iam:TagUser',
+    resource: iamArn('user/tagged-2'),
+    call: ({ iam }) => iam.createUser({ UserName: 'tagged-2', ...tags }),
+    also: [{ action: 'iam:CreateUser', resource: iamArn('user/tagged-2') }],
+  },
+  {
+    action: 'iam:TagRole',
+    resource: iamArn('role/tagged'),
+    call: ({ iam }) => iam.createRole({ RoleName: 'tagged', AssumeRolePolicyDocument: TRUST, ...tags }),
+    also: [{ action: 'iam:CreateRole', resource: iamArn('role/tagged') }],
+  },
+  {
+    action: 'iam:TagPolicy',
+    resource: iamArn('policy/tagged'),
+    call: ({ iam }) => iam.createPolicy({ PolicyName: 'tagged', PolicyDocument: READ, ...tags }),
+    also: [{ action: 'iam:CreatePolicy', resource: iamArn('policy/tagged') }],
+  },
+  {
+    action: 'iam:TagInstanceProfile',
+    resource: iamArn('instance-profile/tagged'),
+    call: ({ iam }) => iam.createInstanceProfile({ InstanceProfileName: 'tagged', ...tags }),
+    also: [{ action: 'iam:CreateInstanceProfile', resource: iamArn('instance-profile/tagged') }],
+  },
+  {
+    action: 'iam:TagMFADevice',
+    resource: iamArn('mfa/tagged'),
+    call: ({ iam }) => iam.createVirtualMFADevice({ VirtualMFADeviceName: 'tagged', ...tags }),
+    also: [{ action: 'iam:CreateVirtualMFADevice', resource: iamArn('mfa/tagged') }],
+  },
   { action: 'iam:GetUser', resource: iamArn('user/crew/bob'), call: ({ iam }) => iam.getUser({ UserName: 'bob' }) },
   { action: 'iam:ListUsers', resource: iamArn('user/'), call: ({ iam }) => iam.listUsers({}) },
   {
@@ -262,6 +299,25 @@ const TABLE: Row[] = [
     action: 'iam:CreateLoginProfile',
     resource: iamArn('user/crew/bob'),
     call: ({ iam }) => iam.createLoginProfile({ UserName: 'bob', Password: 'Correct horse 1' }),
+  },
+  {
+    action: 'iam:UpdateAccountPasswordPolicy',
+    resource: '*',
+    call: ({ iam }) => iam.updateAccountPasswordPolicy({ MinimumPasswordLength: 8 }),
+  },
+  { action: 'iam:GetAccountPasswordPolicy', resource: '*', call: ({ iam }) => iam.getAccountPasswordPolicy({}) },
+  { action: 'iam:DeleteAccountPasswordPolicy', resource: '*', call: ({ iam }) => iam.deleteAccountPasswordPolicy({}) },
+  { action: 'iam:GenerateCredentialReport', resource: '*', call: ({ iam }) => iam.generateCredentialReport({}) },
+  { action: 'iam:GetCredentialReport', resource: '*', call: ({ iam }) => iam.getCredentialReport({}) },
+  {
+    action: 'iam:CreateServiceLinkedRole',
+    resource: serviceRole,
+    call: ({ iam }) => iam.createServiceLinkedRole({ AWSServiceName: 'ssm.amazonaws.com' }),
+  },
+  {
+    action: 'iam:DeleteServiceLinkedRole',
+    resource: serviceRole,
+    call: ({ iam }) => iam.deleteServiceLinkedRole({ RoleName: 'AWSServiceRoleForAmazonSSM' }),
   },
   {
     action: 'iam:CreateGroup',

@@ -34,6 +34,10 @@ export const onNew = (
   },
 })
 
+/** Who makes something with tags must be allowed to tag it as well: policies go by tags. */
+export const andTag = (access: Access, action: string, tags: readonly unknown[] = []): Access[] =>
+  tags.length === 0 ? [access] : [access, { ...access, action }]
+
 /** Permission to hand a role on to a service, and with it all that the role grants: the role that is meant, however it is spelt. */
 export const passingRole = async (context: Context, name: string, service: string): Promise<Access> => ({
   ...(await onEntity(context, 'role', name, { 'iam:PassedToService': service })),

@@ -17,7 +17,7 @@ import {
   withoutTags,
 } from '../entities.ts'
 import { pageFrom, pageOf } from '../marker.ts'
-import { onEntity, onNew, passingRole, requestTags } from '../permissions.ts'
+import { andTag, onEntity, onNew, passingRole, requestTags } from '../permissions.ts'
 import { heldRole } from '../service-linked.ts'
 import type { ProfileRow } from '../store/entities.ts'
 import * as store from '../store/entities.ts'
@@ -49,7 +49,11 @@ const lowerName = (row: { name: string }) => row.name.toLowerCase()
 export const instanceProfiles: ServiceOperations<'iam'> = {
   CreateInstanceProfile: {
     authorize: (input, context) =>
-      onNew(context, 'profile', { name: input.InstanceProfileName, path: input.Path, tags: input.Tags }),
+      andTag(
+        onNew(context, 'profile', { name: input.InstanceProfileName, path: input.Path, tags: input.Tags }),
+        'iam:TagInstanceProfile',
+        input.Tags,
+      ),
     handle: (context, input) =>
       changing(context, async (change) => {
         const tags = mergedTags([], input.Tags ?? [])

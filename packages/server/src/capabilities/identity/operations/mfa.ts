@@ -16,7 +16,7 @@ import {
   withoutTags,
 } from '../entities.ts'
 import { pageOf } from '../marker.ts'
-import { anywhere, onEntity, onUserOrSelf, requestTags, resourceTags, userOrSelf } from '../permissions.ts'
+import { andTag, anywhere, onEntity, onUserOrSelf, requestTags, resourceTags, userOrSelf } from '../permissions.ts'
 import { qrCodePng } from '../qr-code.ts'
 import { findById } from '../store/entities.ts'
 import * as store from '../store/sign-in.ts'
@@ -77,10 +77,10 @@ const retag = (context: Context, serial: string, edit: (before: Tag[]) => Tag[])
 
 export const mfa: ServiceOperations<'iam'> = {
   CreateVirtualMFADevice: {
-    authorize: (input, context) => ({
-      resources: [serialNumber(context.account, input.Path ?? '/', input.VirtualMFADeviceName)],
-      keys: requestTags((input.Tags ?? []) as Tag[]),
-    }),
+    authorize(input, { account }) {
+      const resources = [serialNumber(account, input.Path ?? '/', input.VirtualMFADeviceName)]
+      return andTag({ resources, keys: requestTags((input.Tags ?? []) as Tag[]) }, 'iam:TagMFADevice', input.Tags)
+    },
     handle: (context, input) =>
       changing(context, async (change) => {
         const tags = mergedTags([], (input.Tags ?? []) as Tag[])

@@ -6,7 +6,7 @@ import { AwsError } from '../../../platform/errors.ts'
 import { changing, checkQuota, exists, mergedTags, noSuch, type Tag, withoutTags } from '../entities.ts'
 import { pageOf } from '../marker.ts'
 import { isLoopbackHost } from '../oidc/fetch-json.ts'
-import { anywhere, requestTags } from '../permissions.ts'
+import { andTag, anywhere, requestTags } from '../permissions.ts'
 import * as store from '../store/oidc.ts'
 
 /** "IAM and AWS STS quotas". */
@@ -80,7 +80,11 @@ const change = (context: Context, arn: string, edit: (row: store.ProviderRow) =>
 export const oidcProviders: ServiceOperations<'iam'> = {
   CreateOpenIDConnectProvider: {
     authorize: (input, { account }) =>
-      onArn(providerArn({ account, url: input.Url.replace(/\/$/, '') }), requestTags((input.Tags ?? []) as Tag[])),
+      andTag(
+        onArn(providerArn({ account, url: input.Url.replace(/\/$/, '') }), requestTags((input.Tags ?? []) as Tag[])),
+        'iam:TagOpenIDConnectProvider',
+        input.Tags,
+      ),
     handle: (context, input) =>
       changing(context, async (inner) => {
         const row: store.ProviderRow = {

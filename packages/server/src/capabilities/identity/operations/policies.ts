@@ -21,7 +21,7 @@ import {
   withoutTags,
 } from '../entities.ts'
 import { pageOf } from '../marker.ts'
-import { anywhere, onNew, onPolicy, requestTags } from '../permissions.ts'
+import { andTag, anywhere, onNew, onPolicy, requestTags } from '../permissions.ts'
 import { MANAGED_POLICIES } from '../policy/index.ts'
 import type { PolicyRow } from '../store/entities.ts'
 import * as entities from '../store/entities.ts'
@@ -79,7 +79,11 @@ const noVersion = (arn: string, { VersionId }: Version) =>
 export const policies: ServiceOperations<'iam'> = {
   CreatePolicy: {
     authorize: (input, context) =>
-      onNew(context, 'policy', { name: input.PolicyName, path: input.Path, tags: input.Tags }),
+      andTag(
+        onNew(context, 'policy', { name: input.PolicyName, path: input.Path, tags: input.Tags }),
+        'iam:TagPolicy',
+        input.Tags,
+      ),
     handle: (context, input) =>
       changing(context, async (change) => {
         checkDocument(input.PolicyDocument)

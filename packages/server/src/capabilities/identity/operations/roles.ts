@@ -21,7 +21,7 @@ import {
   withoutTags,
 } from '../entities.ts'
 import { pageFrom, pageOf } from '../marker.ts'
-import { onEntity, onNew, requestTags } from '../permissions.ts'
+import { andTag, onEntity, onNew, requestTags } from '../permissions.ts'
 import { checkModifiable, heldRole, SERVICE_ROLES_PATH } from '../service-linked.ts'
 import type { RoleRow } from '../store/entities.ts'
 import * as store from '../store/entities.ts'
@@ -63,12 +63,16 @@ async function checkTrust(context: Context, document: string): Promise<Record<st
 export const roles: ServiceOperations<'iam'> = {
   CreateRole: {
     authorize: (input, context) =>
-      onNew(context, 'role', {
-        name: input.RoleName,
-        path: input.Path,
-        tags: input.Tags,
-        boundary: input.PermissionsBoundary,
-      }),
+      andTag(
+        onNew(context, 'role', {
+          name: input.RoleName,
+          path: input.Path,
+          tags: input.Tags,
+          boundary: input.PermissionsBoundary,
+        }),
+        'iam:TagRole',
+        input.Tags,
+      ),
     handle: (context, input) =>
       changing(context, async (change) => {
         if (input.Path?.startsWith(SERVICE_ROLES_PATH))

@@ -16,7 +16,7 @@ import {
   withoutTags,
 } from '../entities.ts'
 import { pageFrom, pageOf } from '../marker.ts'
-import { onEntity, onNew, onUserOrSelf, requestTags, userOrSelf } from '../permissions.ts'
+import { andTag, onEntity, onNew, onUserOrSelf, requestTags, userOrSelf } from '../permissions.ts'
 import type { UserRow } from '../store/entities.ts'
 import * as store from '../store/entities.ts'
 import { listAttached, listInline } from '../store/policies.ts'
@@ -40,12 +40,16 @@ const userAnswer = (row: UserRow) => ({
 export const users: ServiceOperations<'iam'> = {
   CreateUser: {
     authorize: (input, context) =>
-      onNew(context, 'user', {
-        name: input.UserName,
-        path: input.Path,
-        tags: input.Tags,
-        boundary: input.PermissionsBoundary,
-      }),
+      andTag(
+        onNew(context, 'user', {
+          name: input.UserName,
+          path: input.Path,
+          tags: input.Tags,
+          boundary: input.PermissionsBoundary,
+        }),
+        'iam:TagUser',
+        input.Tags,
+      ),
     handle: (context, input) =>
       changing(context, async (change) => {
         const boundaryArn = input.PermissionsBoundary ?? null
