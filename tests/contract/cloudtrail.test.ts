@@ -188,6 +188,8 @@ describe('the audit', () => {
       resources: [{ accountId: owner.account, type: 'AWS::KMS::Key', ARN: KeyId }],
       eventType: 'AwsApiCall',
     })
+    const ids = (await trailOf(guest).lookupEvents({})).Events?.map((event) => recordOf(event).requestID) ?? []
+    expect(new Set(ids).size).toBe(ids.length)
     // The owner of the key is told as well, of what was done.
     expect((await ofKms(owner)).map(({ eventName, sharedEventID }) => [eventName, sharedEventID])).toEqual(
       records.slice(1).map(({ eventName, sharedEventID }) => [eventName, sharedEventID]),

@@ -4,6 +4,7 @@
  */
 import type { Auditor, Host } from '../../platform/capability.ts'
 import type { Context } from '../../platform/context.ts'
+import { uuid } from '../../platform/ids.ts'
 import type { Sealer } from '../../platform/seal.ts'
 import { type KeyError, type KeyUse, onKeyEvents } from '../keys/index.ts'
 import { recordServiceEvent } from './service-events.ts'
@@ -30,7 +31,8 @@ export function recordKeyUse(context: Context, use: KeyUse, refusal?: KeyError):
   const invokedBy = 'ssm.amazonaws.com'
   const kind = operation === 'GenerateDataKey' ? { KeySpec: 'AES_256' } : { EncryptionAlgorithm: 'SYMMETRIC_DEFAULT' }
   const call = {
-    context: { ...context, sourceIp: invokedBy, userAgent: invokedBy },
+    // A request of its own, as with AWS: one record for each.
+    context: { ...context, requestId: uuid(), sourceIp: invokedBy, userAgent: invokedBy },
     ...{ service: 'kms', operation, invokedBy },
     // A ciphertext names its key itself.
     input: { ...(operation !== 'Decrypt' && { KeyId: keyArn }), EncryptionContext, ...kind },
