@@ -136,6 +136,24 @@ describe('a second factor', () => {
     expect((await session.ssm.getParameter({ Name: '/a' })).Parameter?.Value).toBe('v')
   })
 
+  it('is one user’s, of two who enable its device at once', async () => {
+    const account = await testbed.account()
+    const { iam } = rootOf(account)
+    const users = ['ada', 'bob']
+    for (const UserName of users) await iam.createUser({ UserName })
+    const { VirtualMFADevice } = await iam.createVirtualMFADevice({ VirtualMFADeviceName: 'phone' })
+    const SerialNumber = VirtualMFADevice!.SerialNumber!
+    const code = authenticator(VirtualMFADevice!.Base32StringSeed!)
+    const codes = { AuthenticationCode1: code(-1), AuthenticationCode2: code() }
+    const enabled = await Promise.allSettled(
+      users.map((UserName) => iam.enableMFADevice({ UserName, SerialNumber, ...codes })),
+    )
+    const [owner, ...others] = users.filter((_, at) => enabled[at]?.status === 'fulfilled')
+    expect(others).toEqual([])
+    const { VirtualMFADevices } = await iam.listVirtualMFADevices({})
+    expect(VirtualMFADevices).toMatchObject([{ User: { UserName: owner } }])
+  })
+
   it('grows old', async () => {
     const Condition = { NumericLessThan: { 'aws:MultiFactorAuthAge': '600' } }
     const { account, SerialNumber, code, user } = await withDevice(allow('ssm:GetParameter', '*', Condition))

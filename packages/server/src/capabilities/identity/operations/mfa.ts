@@ -107,7 +107,7 @@ export const mfa: ServiceOperations<'iam'> = {
     handle: (context, input) =>
       changing(context, async (change) => {
         const user = await held(change, 'user', input.UserName)
-        const device = await foundDevice(change, input.SerialNumber)
+        const device = await foundDevice(change, input.SerialNumber, true)
         if (device.userId !== null) throw exists(`MFADevice ${input.SerialNumber} is already in use.`)
         const before = await store.listDevices(change.sql, change.account, user.id)
         checkQuota('MFADevicesPerUser', before.length, MAX_DEVICES_OF_USER)
