@@ -85,9 +85,7 @@ describe('a node that polls', () => {
     const { node } = await given()
     const before = testbed.clock.now().getTime()
     expect(await passTime(poll(node))).toEqual([])
-    const waited = testbed.clock.now().getTime() - before
-    expect(waited).toBeGreaterThanOrEqual(15_000)
-    expect(waited).toBeLessThan(18_000)
+    expect(testbed.clock.now().getTime() - before).toBeGreaterThanOrEqual(15_000)
   })
 
   it('gets a message again, ten seconds later, when it does not acknowledge it', async () => {
