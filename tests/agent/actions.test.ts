@@ -1,4 +1,13 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -88,7 +97,12 @@ describe('aws:runDocument', () => {
 
 describe('aws:downloadContent', () => {
   it('fetches over http, follows a redirect, and leaves the file where later steps find it', async () => {
-    const document = download('HTTP', { url: `${webAddress}/moved/it` }, 'things/', 'cat it')
+    const document = download(
+      'HTTP',
+      { allowInsecureDownload: true, url: `${webAddress}/moved/it` },
+      'things/',
+      'cat it',
+    )
     const steps = stepsOf(await ended(document))
     expect(steps.get).toMatchObject({ status: 'Success' })
     expect(steps.get?.standardOutput).toMatch(/^Content downloaded to .*\/things\/it\n$/)
@@ -99,7 +113,7 @@ describe('aws:downloadContent', () => {
   it('shows a password to the server that it is for, and to no other', async () => {
     const basic = { authMethod: 'Basic', username: 'me', password: 'secret' }
     const place = join(agent.dataFolder, 'private.txt')
-    await ended(download('HTTP', { url: `${webAddress}/plain.txt`, ...basic }, place))
+    await ended(download('HTTP', { allowInsecureDownload: true, url: `${webAddress}/plain.txt`, ...basic }, place))
     expect(readFileSync(place, 'utf8')).toBe('over http\n')
     const expected = `Basic ${Buffer.from('me:secret').toString('base64')}`
     expect(asked.at(-1)?.authorization).toBe(expected)
@@ -123,10 +137,59 @@ describe('aws:downloadContent', () => {
   })
 
   it('leaves nothing under its name of a file that did not come whole', async () => {
-    const document = download('HTTP', { url: `${webAddress}/cut.sh` }, 'scripts/', 'ls -A; echo listed')
+    const document = download(
+      'HTTP',
+      { allowInsecureDownload: true, url: `${webAddress}/cut.sh` },
+      'scripts/',
+      'ls -A; echo listed',
+    )
     const steps = stepsOf(await ended(document))
     expect(steps.get?.status).toBe('Failed')
     expect(steps.then1).toMatchObject({ status: 'Success', standardOutput: 'listed\n' })
+  })
+
+  it('fetches what lies under an S3 key that ends in a slash, page by page, into the same folders', async () => {
+    const page = (keys: string[], next = '') =>
+      `<?xml version="1.0"?><ListBucketResult>${keys.map((key) => `<Contents><Key>${key}</Key></Contents>`).join('')}${next}</ListBucketResult>`
+    const pages = [
+      page(['tools/', 'tools/one.sh'], '<NextContinuationToken>a&amp;b</NextContinuationToken>'),
+      page(['tools/lib/two+%2B.sh']),
+    ]
+    const asked: string[] = []
+    peer.listings.set('/bucket/', (query) => {
+      asked.push(query)
+      return pages[asked.length - 1] ?? ''
+    })
+    peer.files.set('/bucket/tools/one.sh', { body: 'echo one; . "lib/two +.sh"\n' })
+    peer.files.set('/bucket/tools/lib/two%20%2B.sh', { body: 'echo two\n' })
+    const steps = stepsOf(await ended(download('S3', { path: `${peer.endpoint}/bucket/tools/` }, 'got', 'sh one.sh')))
+    expect(steps.then1?.standardOutput).toBe('one\ntwo\n')
+    const query = 'list-type=2&encoding-type=url&prefix=tools%2F'
+    expect(asked).toEqual([query, `${query}&continuation-token=a%26b`])
+    expect(peer.downloads.slice(-4).every(({ isSigned }) => isSigned)).toBe(true)
+  })
+
+  it('takes no key that leads out of the folder', async () => {
+    const listing = '<ListBucketResult><Contents><Key>evil/../../out</Key></Contents></ListBucketResult>'
+    peer.listings.set('/evil/', () => listing)
+    const steps = stepsOf(await ended(download('S3', { path: `${peer.endpoint}/evil/evil/` })))
+    expect(steps.get).toMatchObject({ status: 'Failed', output: expect.stringContaining('cannot be a path') })
+  })
+
+  it('shows a password that Parameter Store keeps to the server alone', async () => {
+    peer.answers.set('GetParameters', ({ Names, WithDecryption }) => ({
+      Parameters: WithDecryption ? [{ Name: (Names as string[])[0], Type: 'SecureString', Value: 'kept-secret' }] : [],
+    }))
+    const info = { authMethod: 'Basic', username: 'me', password: '{{ssm-secure:/web/password}}' }
+    const url = `${webAddress}/plain.txt`
+    const final = await ended(download('HTTP', { allowInsecureDownload: true, url, ...info }, 'private/'))
+    expect(stepsOf(final).get?.status).toBe('Success')
+    expect(asked.at(-1)?.authorization).toBe(`Basic ${Buffer.from('me:kept-secret').toString('base64')}`)
+    const place = join(agent.dataFolder, 'orchestration', final.jobId.split('.')[2] ?? '')
+    const names = readdirSync(place, { recursive: true, encoding: 'utf8' }).map((name) => join(place, name))
+    const written = names.filter((path) => statSync(path).isFile()).map((path) => readFileSync(path, 'utf8'))
+    expect(written.join()).toContain('over http')
+    expect(written.join() + JSON.stringify(peer.replies) + agent.log()).not.toContain('kept-secret')
   })
 
   it('writes through no link that somebody else has put into the folder', async () => {
@@ -143,7 +206,9 @@ describe('aws:downloadContent', () => {
   })
 
   it('says which answer it got where the file is not there', async () => {
-    const steps = stepsOf(await ended(download('HTTP', { url: `${webAddress}/absent.txt` })))
+    const steps = stepsOf(
+      await ended(download('HTTP', { allowInsecureDownload: true, url: `${webAddress}/absent.txt` })),
+    )
     expect(steps.get?.output).toBe(`the server answered 404 for ${webAddress}/absent.txt`)
   })
 
@@ -162,6 +227,12 @@ describe('aws:downloadContent', () => {
     ['GitHub', {}, 'sourceType GitHub is not supported by this agent'],
     ['HTTP', '{"url":', 'sourceInfo is not JSON'],
     ['HTTP', { url: 'ftp://example.com/x' }, 'url in sourceInfo must be an http or https address'],
+    ['HTTP', { url: 'http://example.com/x' }, "an http address needs 'allowInsecureDownload': true in sourceInfo"],
+    [
+      'HTTP',
+      { url: 'https://example.com/x', authMethod: 'Digest' },
+      'authMethod Digest is not supported by this agent: None or Basic',
+    ],
     ['HTTP', { url: 'https://example.com/folder/' }, 'the source must name a file, not a folder'],
   ])('refuses %s %j in clear words', async (type, info, words) => {
     expect(stepsOf(await ended(download(type, info))).get).toMatchObject({ status: 'Failed', output: words })

@@ -101,6 +101,8 @@ export interface Peer {
   tokenSeconds: number
   /** What GET answers, by path. */
   files: Map<string, { status?: number; headers?: Record<string, string>; body?: string }>
+  /** What GET of a bucket answers to a query, by path. */
+  listings: Map<string, (query: string) => string>
   /** Who asked for a file: whether with the node's signature for s3, and with which Authorization. */
   downloads: { path: string; isSigned: boolean; authorization: string | undefined }[]
   /** Answers of operations by name, beside those that every node needs. */
@@ -171,6 +173,7 @@ export async function startPeer(): Promise<Peer> {
     tokenError: undefined,
     tokenSeconds: 3600,
     files: new Map(),
+    listings: new Map(),
     downloads: [],
     answers: new Map(),
     sendCommand({ commandId = randomUUID(), parameters = {}, document }) {
@@ -272,10 +275,12 @@ export async function startPeer(): Promise<Peer> {
   }
 
   function serveFile(request: IncomingMessage, response: ServerResponse): unknown {
-    const [path = ''] = (request.url ?? '').split('?')
+    const [path = '', query = ''] = (request.url ?? '').split('?')
     const { authorization } = request.headers
     if (request.headers['x-amz-date'] !== undefined && isOffInTime(request)) return response.writeHead(403).end()
     peer.downloads.push({ path, isSigned: signatureIsValid(request, '', 's3'), authorization })
+    const listing = peer.listings.get(path)
+    if (listing && query.startsWith('list-type=2')) return response.end(listing(query))
     const file = peer.files.get(path)
     return response.writeHead(file ? (file.status ?? 200) : 404, file?.headers).end(file?.body)
   }

@@ -1,11 +1,13 @@
-// aws:downloadContent: one file from a web server, an S3 address, or a document of the control plane. A relative
-// destinationPath lies in the command's own downloads folder; one that names a folder keeps the source's file name.
+// aws:downloadContent: one file from a web server, a file or a folder from an S3 address, or a document of the control
+// plane. A relative destinationPath lies in the command's own downloads folder; one that names a folder keeps the source's
+// file name.
 
 import { mkdir, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, posix } from 'node:path'
 import type { Json, JsonObject } from '@musterbook/document'
 import { whole } from '../download.ts'
 import { reason } from '../log.ts'
+import { filesIn } from './s3-folder.ts'
 import { failed, type Plugin, type PluginRun, textInput } from './step.ts'
 
 export const downloadContent: Plugin = async (step) => {
@@ -14,9 +16,13 @@ export const downloadContent: Plugin = async (step) => {
     const info = sourceInfo(step.inputs.sourceInfo)
     switch (type) {
       case 'HTTP':
-        return await fromWeb(step, webAddress(textInput(info, 'url'), 'url'), authorization(info))
+        return await fromWeb(
+          step,
+          secure(webAddress(textInput(info, 'url'), 'url'), info),
+          await authorization(step, info),
+        )
       case 'S3':
-        return await fromWeb(step, webAddress(textInput(info, 'path'), 'path'), {})
+        return await fromS3(step, webAddress(textInput(info, 'path').replaceAll('+', '%20'), 'path'))
       case 'SSMDocument':
         return await fromDocument(step, textInput(info, 'name'))
       default:
@@ -33,6 +39,22 @@ async function fromWeb(step: PluginRun, url: URL, headers: Record<string, string
   const path = await destination(step, name)
   await step.download(url, path, headers)
   await step.write('stdout', `Content downloaded to ${path}\n`)
+  return { exitCode: 0 }
+}
+
+/** A file, or with a key that ends in `/` everything below it, in the same folders. */
+async function fromS3(step: PluginRun, url: URL) {
+  if (!url.pathname.endsWith('/')) return fromWeb(step, url, {})
+  const files = await filesIn(step, url)
+  if (files.length === 0) return failed(`nothing lies in ${url.origin}${url.pathname}`)
+  const wanted = textInput(step.inputs, 'destinationPath')
+  const base = isAbsolute(wanted) ? wanted : join(step.downloads, wanted)
+  for (const { url: from, path } of files) {
+    const to = join(base, path)
+    await mkdir(dirname(to), { recursive: true, mode: 0o700 })
+    await step.download(from, to)
+  }
+  await step.write('stdout', `Content downloaded to ${base} (${files.length} files)\n`)
   return { exitCode: 0 }
 }
 
@@ -77,10 +99,29 @@ function webAddress(text: string, member: string): URL {
   throw new Error(`${member} in sourceInfo must be an http or https address`)
 }
 
-function authorization(info: JsonObject): Record<string, string> {
-  if (textInput(info, 'authMethod') !== 'Basic') return {}
-  const pair = `${textInput(info, 'username')}:${textInput(info, 'password')}`
-  return { authorization: `Basic ${Buffer.from(pair).toString('base64')}` }
+/** What is run must not be what somebody on the way put in its place, unless that is asked for. */
+function secure(url: URL, info: JsonObject): URL {
+  if (url.protocol === 'https:' || textInput(info, 'allowInsecureDownload') === 'true') return url
+  throw new Error("an http address needs 'allowInsecureDownload': true in sourceInfo")
+}
+
+async function authorization(step: PluginRun, info: JsonObject): Promise<Record<string, string>> {
+  const method = textInput(info, 'authMethod')
+  if (method === '' || method === 'None') return {}
+  if (method !== 'Basic') throw new Error(`authMethod ${method} is not supported by this agent: None or Basic`)
+  const [name, password] = [await kept(step, info, 'username'), await kept(step, info, 'password')]
+  return { authorization: `Basic ${Buffer.from(`${name}:${password}`).toString('base64')}` }
+}
+
+/** A member as it stands, or what `{{ssm-secure:name}}` names: fetched only here, and written nowhere. */
+async function kept(step: PluginRun, info: JsonObject, member: string): Promise<string> {
+  const text = textInput(info, member)
+  const name = /^\s*\{\{ *ssm-secure:([/\w.:-]+) *\}\}\s*$/.exec(text)?.[1]
+  if (name === undefined) return text
+  const { Parameters: found } = await step.call('GetParameters', { Names: [name], WithDecryption: true })
+  const [parameter] = (Array.isArray(found) ? found : []) as { Value?: unknown }[]
+  if (typeof parameter?.Value === 'string') return parameter.Value
+  throw new Error(`${member} in sourceInfo names the parameter ${name}, which is not there`)
 }
 
 function sourceInfo(given: Json | undefined): JsonObject {
