@@ -14,7 +14,8 @@ export async function writeDurably(path: string, content: string, mode = PRIVATE
   counter += 1
   const beside = `${path}.${process.pid}-${counter}.tmp`
   try {
-    const file = await open(beside, 'wx', mode)
+    // A killed process of the same number may have left one: in a container the agent's is always the same.
+    const file = await open(beside, 'w', mode)
     try {
       await file.writeFile(content)
       await file.sync()

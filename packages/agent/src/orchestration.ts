@@ -89,7 +89,9 @@ export function stepFolder(at: Orchestration, index: number, id: string): string
 /** True for exactly one process per run, however many try: the one that may run the document. Durable when true. */
 export async function claimRun(at: Orchestration, run: number, identity: ProcessIdentity): Promise<boolean> {
   const own = join(at.root, `claim-${identity.pid}.tmp`)
-  const file = await open(own, 'w', 0o600)
+  // One that a killed process of this number left may be the same file as an earlier run's.
+  await rm(own, { force: true })
+  const file = await open(own, 'wx', 0o600)
   await file.writeFile(JSON.stringify(identity))
   await file.sync()
   await file.close()
