@@ -137,6 +137,7 @@ it(
       const killing = (async () => {
         while (!quiet) await kill()
       })()
+      killing.catch(() => {}) // it is waited for below, and fails the test there
 
       const plans = new Map<string, Plan>()
       const cancelling: Promise<void>[] = []

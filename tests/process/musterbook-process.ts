@@ -88,6 +88,9 @@ export interface RunningServer extends Run {
   ssm: SSMClient
 }
 
+/** A start takes two seconds of processor; on a machine that does a hundred other things it takes longer. */
+const READY_MS = 120_000
+
 /** Starts `serve` or `up` in the place and waits until it says that it is ready. */
 export async function startMusterbook(
   place: Place,
@@ -101,9 +104,14 @@ export async function startMusterbook(
   void started.ended.then((value) => {
     end = value
   })
-  await eventually('the server is ready', () => {
+  const isReady = () => {
     if (end !== undefined) return true
     return /Musterbook is ready/.test(started.out()) && (command === 'serve' || /this machine/.test(started.out()))
+  }
+  await eventually('the server is ready', isReady, READY_MS).catch(async (error) => {
+    // Nobody else would end it, and it would write on into folders that are removed.
+    await started[Symbol.asyncDispose]()
+    throw new Error(`musterbook ${command} was not ready: ${started.err()}`, { cause: error })
   })
   if (end !== undefined) throw new Error(`musterbook ${command} ended (${end}): ${started.err()}`)
   const config = await readConfig(folder)
