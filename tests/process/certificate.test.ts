@@ -14,6 +14,17 @@ import { ownCertificate, serverCertificate } from '../../packages/cli/src/data-f
 const NAMES = ['127.0.0.1']
 const DAY_MS = 86_400_000
 
+it('a new certificate is good on a machine whose clock is more than a day behind, and lives for no more than 398 days', async () => {
+  const authority = await createAuthority('Musterbook', new Date())
+  const [server = '', issuer = ''] = (await issueServerCertificate(authority, NAMES, new Date())).cert.match(PEM) ?? []
+  for (const cert of [server, issuer])
+    expect(Date.parse(new X509Certificate(cert).validFrom)).toBeLessThan(Date.now() - 1.5 * DAY_MS)
+  const { validFrom, validTo } = new X509Certificate(server)
+  expect((Date.parse(validTo) - Date.parse(validFrom)) / DAY_MS).toBeLessThanOrEqual(398)
+})
+
+const PEM = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
+
 it('a certificate whose files change, or that nears its end, is replaced while the server runs', async () => {
   await using bed = await startTestbed()
   const folder = await mkdtemp(join(tmpdir(), 'musterbook-certificate-'))
@@ -60,7 +71,7 @@ it('a certificate whose files change, or that nears its end, is replaced while t
       return serial === serialOf(first.cert) ? undefined : serial
     })
 
-    const old = await put(new Date(Date.now() - 380 * DAY_MS)) // 17 days are left to it
+    const old = await put(new Date(Date.now() - 380 * DAY_MS)) // 16 days are left to it
     await eventually('one that nears its end is renewed', async () => {
       const serial = await presented()
       const file = new X509Certificate(await readFile(join(folder, 'server.pem')))

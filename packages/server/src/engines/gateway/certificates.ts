@@ -18,11 +18,11 @@ export interface KeyAndCertificate {
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
 const DAY_MS = 86_400_000
 const AUTHORITY_DAYS = 3_650
-/** Browsers and some clients refuse server certificates that live longer. */
-const SERVER_DAYS = 397
+/** Browsers and some clients refuse server certificates that live longer than 398 days in all. */
+const SERVER_DAYS = 396
 const RENEW_DAYS = 30
-/** Certificates begin a day early: clocks of nodes differ. */
-const EARLY_DAYS = 1
+/** Certificates begin early: a node whose clock is a day behind trusts one of today. */
+const EARLY_DAYS = 2
 
 export async function createAuthority(name: string, now: Date): Promise<KeyAndCertificate> {
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
