@@ -1,13 +1,16 @@
 // HTTPS and WebSocket to one control plane: trust, timeouts, SigV4 signatures and the clock's correction. Everything that
 // leaves the agent leaves through here; what is said is the business of api.ts, control-channel.ts and simulate.ts.
 
-import { createHash, createHmac } from 'node:crypto'
+import { createHash, createHmac, hash } from 'node:crypto'
 import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type RequestOptions } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
-import { type HeaderPairs, millisToAmzDate, type SigningCredentials, sign } from '@musterbook/wire'
+import { type HeaderPairs, millisToAmzDate, type Sha256, type SigningCredentials, sign } from '@musterbook/wire'
 import { WebSocket } from 'ws'
 
-export const sha256 = (data: string | Uint8Array): string => createHash('sha256').update(data).digest('hex')
+/** In one call where Node has that (20.12): a small frame's digest then takes a fifth of the time. */
+export const sha256: Sha256 = hash
+  ? (data) => hash('sha256', data, 'hex')
+  : (data) => createHash('sha256').update(data).digest('hex')
 export const hmac = (key: Uint8Array | string, data: string): Uint8Array =>
   createHmac('sha256', key).update(data).digest()
 

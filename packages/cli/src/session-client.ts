@@ -178,6 +178,7 @@ export function openSession(options: SessionOptions): SessionClient {
   let forgetOwed = () => {}
   let request: { sessionType: string; properties: JsonValue; agentVersion: string } | undefined
   let forget = () => {}
+  let wakesAt = Number.POSITIVE_INFINITY
   let lostAt: number | undefined
   let attempts = 0
 
@@ -253,14 +254,21 @@ export function openSession(options: SessionOptions): SessionClient {
   }
 
   function flush(): void {
-    forget()
     if (!socket || over) return
     const now = host.steadyClock()
     const frames = sender.poll(now)
     for (const frame of frames) socket.send(frame)
     if (frames.length > 0) payAcknowledgements()
     const next = sender.nextPollAt(now)
-    if (next !== undefined) forget = host.after(Math.max(1, next - now), flush)
+    if (next === undefined || next >= wakesAt) return // setting a timer anew for each frame costs as much as its digest
+    forget()
+    wakesAt = next
+    forget = host.after(Math.max(1, next - now), wake)
+  }
+
+  function wake(): void {
+    wakesAt = Number.POSITIVE_INFINITY
+    flush()
   }
 
   function send(payloadType: number, payload: Payload): boolean {

@@ -104,6 +104,7 @@ export function openDataChannel(options: DataChannelOptions): DataChannel {
   let cipher: Cipher | undefined
   let states: Uint8Array[] = []
   let timer: NodeJS.Timeout | undefined
+  let wakesAt = Number.POSITIVE_INFINITY
   let waitsForRoom = false
   const waiters = new Set<() => void>()
   let owed: AgentMessage[] = []
@@ -128,13 +129,20 @@ export function openDataChannel(options: DataChannelOptions): DataChannel {
   }
 
   function flush(): void {
-    clearTimeout(timer)
     if (!isOpen() || ended.signal.aborted) return
     const frames = sender.poll(now())
     for (const frame of frames) put(frame)
     if (frames.length > 0) payAcknowledgements()
     const next = sender.nextPollAt(now())
-    if (next !== undefined) timer = setTimeout(flush, Math.max(1, next - now()))
+    if (next === undefined || next >= wakesAt) return // setting a timer anew for each frame costs as much as its digest
+    clearTimeout(timer)
+    wakesAt = next
+    timer = setTimeout(wake, Math.max(1, next - now()))
+  }
+
+  function wake(): void {
+    wakesAt = Number.POSITIVE_INFINITY
+    flush()
   }
 
   function deliver(message: { payloadType: number; payload: Uint8Array }): boolean {
