@@ -16,24 +16,27 @@ export interface Registry {
 
 /** `running`: what capabilities have started, by name; its operations join those that were declared. */
 export function gather(capabilities: Capability[], running: ReadonlyMap<string, Running> = new Map()): Registry {
-  const byName = new Map<string, AnyOperation>()
+  /** By service, then by name: a key made of both would be made anew for each request. */
+  const byService = new Map<string, Map<string, AnyOperation>>()
   const operations: Registry['operations'] = []
   for (const capability of capabilities) {
     const tables = [capability.operations ?? {}, running.get(capability.name)?.operations ?? {}]
     for (const [service, table] of tables.flatMap((each) => Object.entries(each)) as [ServiceName, object][]) {
+      const byName = byService.get(service) ?? new Map<string, AnyOperation>()
+      byService.set(service, byName)
       for (const [name, operation] of Object.entries(table) as [string, AnyOperation][]) {
         const id = `${service}:${name}`
-        if (byName.has(id)) throw new Error(`${id} is declared twice, the second time by ${capability.name}`)
+        if (byName.has(name)) throw new Error(`${id} is declared twice, the second time by ${capability.name}`)
         if (!isModelled(service, name))
           throw new Error(`${capability.name} declares ${id}, which the model does not know`)
         if (typeof operation.authorize !== 'function') throw new Error(`${id} declares no permissions`)
-        byName.set(id, operation)
+        byName.set(name, operation)
         operations.push({ service, name, capability: capability.name })
       }
     }
   }
   return {
-    operation: (service, name) => byName.get(`${service}:${name}`),
+    operation: (service, name) => byService.get(service)?.get(name),
     operations,
     reconcilers: capabilities.flatMap((capability) => capability.reconcilers ?? []),
   }

@@ -123,12 +123,12 @@ function observed(gate: Dispatch, observation: Observation): void {
   }
 }
 
-async function authenticate(
+function authenticate(
   gate: Dispatch,
   request: Request,
   service: string,
   kind: 'sigv4' | 'anonymous' | 'node-key',
-): Promise<Authenticated> {
+): Authenticated | Promise<Authenticated> {
   if (kind === 'anonymous') {
     gate.authenticator.unsigned(request)
     return { caller: anonymous, region: gate.region }

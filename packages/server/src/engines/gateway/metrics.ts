@@ -38,18 +38,20 @@ export function createMetrics(): Metrics {
     help: 'WebSockets open now (control and data channels)',
     registers: [registry],
   })
-  // The library makes a string of its labels each time that it is asked: the series of each operation are looked up once.
-  const series = new Map<string, { requests: Counter.Internal; duration: Histogram.Internal<string> }>()
+  // The library makes a string of its labels each time that it is asked: the series of each operation are looked up once, and
+  // by its name first, which needs no string of its own.
+  const series = new Map<string, Map<string, { requests: Counter.Internal; duration: Histogram.Internal<string> }>>()
   return {
     answered(service, operation, error, seconds) {
-      const name = `${service} ${operation} ${error}`
-      let known = series.get(name)
+      const ofOperation = series.get(operation) ?? new Map()
+      const outcome = error === '' ? service : `${service} ${error}`
+      let known = ofOperation.get(outcome)
       if (!known) {
         known = {
           requests: requests.labels({ service, operation, error }),
           duration: duration.labels({ service, operation }),
         }
-        series.set(name, known)
+        series.set(operation, ofOperation.set(outcome, known))
       }
       known.requests.inc()
       known.duration.observe(seconds)

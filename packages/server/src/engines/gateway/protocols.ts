@@ -4,6 +4,7 @@
  */
 import { encode } from '../../contract/check.ts'
 import { errorBody } from '../../contract/errors.ts'
+import { isModelled } from '../../contract/model.ts'
 import { encodeXml, errorXml, formToJson, readForm } from '../../contract/query.ts'
 import type { OperationModel } from '../../contract/shape.ts'
 import type { ServiceName } from '../../contract/types.ts'
@@ -22,13 +23,13 @@ export interface Call {
 }
 
 /** X-Amz-Target's prefix of each service. */
-const TARGETS: Record<string, ServiceName> = {
-  AmazonSSM: 'ssm',
-  EC2WindowsMessageDeliveryService: 'ec2messages',
-  TrentService: 'kms',
-  'com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101': 'cloudtrail',
-  CloudTrail_20131101: 'cloudtrail',
-}
+const TARGETS: ReadonlyMap<string, ServiceName> = new Map([
+  ['AmazonSSM', 'ssm'],
+  ['EC2WindowsMessageDeliveryService', 'ec2messages'],
+  ['TrentService', 'kms'],
+  ['com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101', 'cloudtrail'],
+  ['CloudTrail_20131101', 'cloudtrail'],
+])
 
 /** The Version that a form names tells its service. */
 const VERSIONS: Record<string, ServiceName> = { '2010-05-08': 'iam', '2011-06-15': 'sts' }
@@ -40,14 +41,30 @@ export function readCall(request: Request): Call {
 const isForm = (request: Request): boolean =>
   request.contentType.startsWith('application/x-www-form-urlencoded') || /(^|&)Action=/.test(request.query)
 
+interface Named {
+  service: ServiceName | undefined
+  operation: string
+}
+
+/** What targets name, of operations that there are: clients send the same few, and a text that is kept is hashed once. */
+const known = new Map<string, Named>()
+
+function named(target: string): Named {
+  const before = known.get(target)
+  if (before) return before
+  const dot = target.lastIndexOf('.')
+  const prefix = target.slice(0, Math.max(dot, 0))
+  const found = { service: TARGETS.get(prefix), operation: target.slice(dot + 1) }
+  if (found.service !== undefined && isModelled(found.service, found.operation)) known.set(target, found)
+  return found
+}
+
 function jsonCall(request: Request): Call {
   const { target } = request
-  const dot = target?.lastIndexOf('.') ?? -1
-  const prefix = target?.slice(0, Math.max(dot, 0)) ?? ''
-  const service = Object.hasOwn(TARGETS, prefix) ? TARGETS[prefix] : undefined
+  const { service, operation } = named(target ?? '')
   return {
     service,
-    operation: target?.slice(dot + 1) ?? '',
+    operation,
     asked: target
       ? `There is no operation ${target.slice(0, 128)}.`
       : 'The request names no operation: X-Amz-Target is missing.',
