@@ -67,7 +67,7 @@ const invoked = (identity: string, service: string | undefined): string =>
 
 /** The whole record. `sharedEventId`: what the records of one call in several accounts have in common. */
 export function finishCall(
-  begun: AuditRecord,
+  { text, facts }: AuditRecord,
   call: AuditedCall,
   outcome: Outcome,
   sharedEventId?: string,
@@ -76,19 +76,19 @@ export function finishCall(
   const { output, error } = outcome
   if (error)
     return {
-      ...begun,
-      text: `${begun.text},"errorCode":"${errorCode(error.name)}",${error.message === '' ? '' : `"errorMessage":${JSON.stringify(error.message)},`}"responseElements":null}`,
+      facts,
+      text: `${text},"errorCode":"${errorCode(error.name)}",${error.message === '' ? '' : `"errorMessage":${JSON.stringify(error.message)},`}"responseElements":null}`,
     }
   const model = findOperation(service, operation)
   const isTold = model && (!isReadOnly(service, operation) || answersAreRecorded(service, operation))
   const answered = `"responseElements":${isTold ? elements(model.output, output) : 'null'}`
   const shared = sharedEventId === undefined ? '' : `"sharedEventID":"${sharedEventId}",`
   const made = madeBy(service, operation, output)
-  if (made.length === 0) return { ...begun, text: `${begun.text},${shared}${answered}}` }
+  if (made.length === 0) return { facts, text: `${text},${shared}${answered}}` }
   const resources = resourceText(made, call.context.account)
   return {
-    text: `${begun.text},"resources":${resources},${shared}${answered}}`,
-    facts: { ...begun.facts, resources: made },
+    text: `${text},"resources":${resources},${shared}${answered}}`,
+    facts: { ...facts, resources: made },
   }
 }
 

@@ -31,6 +31,8 @@ const NONE: NamedResource[] = []
 
 /** Resources are called about many times over, and taking an ARN apart costs more than looking it up. */
 const MAX_KNOWN = 10_000
+/** Names may be long, and whoever makes them up must not fill the memory. */
+const MAX_KNOWN_CHARACTERS = 256
 const known = new Map<string, NamedResource>()
 
 function resourceOf(arn: string): NamedResource {
@@ -39,6 +41,7 @@ function resourceOf(arn: string): NamedResource {
   const type = typeOf(arn)
   const members = `"type":${JSON.stringify(type)},"ARN":${JSON.stringify(arn)}`
   const resource = { type, arn, account: arn.split(':')[4] ?? '', members }
+  if (arn.length > MAX_KNOWN_CHARACTERS) return resource
   if (known.size >= MAX_KNOWN) known.clear()
   known.set(arn, resource)
   return resource

@@ -203,10 +203,10 @@ async function forgetWritten(host: Host, queue: Queue, taken: Waiting[]): Promis
 /** At once unless it has a content to seal: of a thousand reads none waits for a turn of its own. */
 function make(host: Host, entry: Waiting): NonNullable<Waiting['made']> | Promise<NonNullable<Waiting['made']>> {
   try {
-    const record = entry.record()
-    if (!entry.content) return { ...record, content: undefined }
+    const { text, facts } = entry.record()
+    if (!entry.content) return { text, facts, content: undefined }
     return entry.content().then(
-      (content) => ({ ...record, content }),
+      (content) => ({ text, facts, content }),
       (error: unknown) => unmade(host, entry, error),
     )
   } catch (error) {
