@@ -87,9 +87,11 @@ export interface Peer {
   loseOutput: boolean
   /** How often the control channel was opened. */
   openings: number
+  /** Set to answer every call with 503. */
+  busy: boolean
   /** Set to answer no call any more. */
   silent: boolean
-  /** Calls that came while it was. */
+  /** Calls that came while it was one of the two. */
   unanswered: number
   /** Set to refuse replies their acknowledgement. */
   keepReplyAcks: boolean
@@ -166,6 +168,7 @@ export async function startPeer(): Promise<Peer> {
     output: new Map(),
     loseOutput: false,
     openings: 0,
+    busy: false,
     silent: false,
     unanswered: 0,
     keepReplyAcks: false,
@@ -251,7 +254,9 @@ export async function startPeer(): Promise<Peer> {
   }
 
   function answer(request: IncomingMessage, response: ServerResponse, body: string): unknown {
-    if (peer.silent) return peer.unanswered++
+    if (peer.silent || peer.busy) peer.unanswered++
+    if (peer.silent) return
+    if (peer.busy) return refuse(response, 'ServiceUnavailable', '', 503)
     if (request.url?.startsWith('/v1/control-channel/')) {
       if (!signatureIsValid(request, body, 'ssmmessages')) return refuse(response, 'AccessDeniedException', '', 403)
       const token = randomUUID()

@@ -436,6 +436,18 @@ describe('an identity', () => {
     expect(agent.log()).toContain('the activation id or code is wrong')
   })
 
+  it('is asked for again as long as the control plane has too much to do', async () => {
+    peer.busy = true
+    const agent = startAgent(peer, dataFolder)
+    agents.push(agent)
+    await until('it is no more one call that is tried again', () => agent.log().includes('not registered yet'))
+    const before = peer.unanswered
+    await until('it is asked for again', () => peer.unanswered > before)
+    peer.busy = false
+    await until('the control channel is open', () => peer.openings > 0)
+    expect(peer.registrations).toHaveLength(1)
+  })
+
   it('gets a new key pair when the control plane asks for one', async () => {
     peer.wantNewKey = true
     const agent = await started()

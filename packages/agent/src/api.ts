@@ -90,7 +90,8 @@ function refusal(answer: HttpAnswer, transport: Transport): ApiError {
   return new (corrected ? WrongClock : ApiError)(code, text, answer.status)
 }
 
-function worthRetrying(error: unknown): boolean {
+/** Whether the same call may succeed later: what is wrong lies with the way or with the control plane. */
+export function worthRetrying(error: unknown): boolean {
   if (error instanceof WrongClock) return true
   if (error instanceof ApiError) return error.status >= 500 || error.status === 429 || THROTTLES.test(error.code)
   // What is left are broken connections; a certificate that is not trusted stays so.

@@ -5,9 +5,9 @@ import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject, ran
 import { copyFile, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import { ApiError, callWith } from './api.ts'
+import { ApiError, callWith, worthRetrying } from './api.ts'
 import type { DataFolder } from './data-folder.ts'
-import { readJson, syncFolder, writeDurably } from './durable-files.ts'
+import { readJsonOrNull, syncFolder, writeDurably } from './durable-files.ts'
 import { fingerprintFor, type MachineTraits, machineTraits } from './fingerprint.ts'
 import type { Log } from './log.ts'
 import { requestRoleToken } from './role-token.ts'
@@ -150,7 +150,7 @@ export async function registerKey(
     const { InstanceId: id } = answer
     if (typeof id === 'string' && /^[A-Za-z0-9-]{10,124}$/.test(id)) return id
   } catch (error) {
-    if (error instanceof ApiError && error.status < 500) throw new RegistrationError(explained(error))
+    if (error instanceof ApiError && !worthRetrying(error)) throw new RegistrationError(explained(error))
     throw error
   }
   throw new RegistrationError('the control plane answered the registration without a usable node id')
@@ -182,7 +182,7 @@ function sameMachine(kept: Identity, log: Log): string {
 
 /** The kept identity; undefined when there is none. Throws when the file is damaged. */
 export async function readIdentity(path: string): Promise<Identity | undefined> {
-  const found = await readJson(path)
+  const found = await readJsonOrNull(path)
   if (found === undefined) return undefined
   if (typeof found === 'object' && found !== null) {
     const identity = found as Partial<Identity>
@@ -190,7 +190,7 @@ export async function readIdentity(path: string): Promise<Identity | undefined> 
     if (endpoint && region && instanceId && fingerprint && machine && privateKey && keyCreated && isKey(privateKey))
       return { endpoint, region, instanceId, fingerprint, machine, privateKey, keyCreated }
   }
-  throw new Error(`${path} is damaged: register this node anew in an empty data folder`)
+  throw new RegistrationError(`${path} is damaged: register this node anew in an empty data folder`)
 }
 
 function isKey(pem: string): boolean {

@@ -1,13 +1,13 @@
 // The agent as a value: runs until its signal, then leaves everything on disk for the next one. Order at start: data
 // folder, identity, role credentials; then health, control channel, documents and housekeeping side by side.
 
-import { callSigned } from './api.ts'
+import { callSigned, worthRetrying } from './api.ts'
 import { type ControlChannel, createControlChannel } from './control-channel.ts'
 import { createRoleCredentials } from './credentials.ts'
 import { type DataFolder, dataFolderOf, lockDataFolder, makeDataFolder } from './data-folder.ts'
 import { writeDurably } from './durable-files.ts'
 import { createHealth } from './health.ts'
-import { type Identity, registered, registeredForGood } from './identity.ts'
+import { type Identity, RegistrationError, registered, registeredForGood } from './identity.ts'
 import { forgetOld } from './inbox.ts'
 import { openLiveOutput } from './live-output.ts'
 import { createLog, type Log, reason } from './log.ts'
@@ -15,6 +15,7 @@ import { rewrittenReply } from './lost-replies.ts'
 import { receiveMail } from './mail.ts'
 import { openOutbox, type SendMessage } from './outbox.ts'
 import { watchParent } from './parent-watch.ts'
+import { pause } from './pause.ts'
 import { createRunner } from './runner.ts'
 import { createSessions } from './sessions/index.ts'
 import { type AgentSettings, parseSettings, type Settings } from './settings.ts'
@@ -22,6 +23,9 @@ import { beFast } from './thrift.ts'
 import { createTransport, type Transport } from './transport.ts'
 
 const HOUSEKEEPING_EVERY = 3600_000
+/** Pauses between attempts to register, in milliseconds; they double up to the longest. */
+const FIRST_PAUSE = 1000
+const LONGEST_PAUSE = 60_000
 /** Milliseconds between two looks for replies to send again; costs nothing while none wait. */
 const LOOK_FOR_DUE_EVERY = 1000
 
@@ -65,7 +69,8 @@ export async function runAgent(given: AgentSettings, signal: AbortSignal): Promi
   // Calls that a silent control plane does not answer would hold the end up for a minute.
   stop.signal.addEventListener('abort', () => transport.close(), { once: true })
   try {
-    const identity = await registered(settings, folder, transport, log)
+    const identity = await registeredAtLast(settings, folder, transport, log, stop.signal)
+    if (identity === undefined) return
     await writeConnection(folder, settings, identity)
     await work(settings, folder, transport, identity, log, stop.signal)
     log.info('agent stopped', { instanceId: identity.instanceId })
@@ -74,6 +79,26 @@ export async function runAgent(given: AgentSettings, signal: AbortSignal): Promi
     transport.close()
     await unlock()
   }
+}
+
+/** A control plane that is away, or has too much to do just now, is waited for; undefined when the signal comes first. */
+async function registeredAtLast(
+  settings: Settings,
+  folder: DataFolder,
+  transport: Transport,
+  log: Log,
+  signal: AbortSignal,
+): Promise<Identity | undefined> {
+  for (let millis = FIRST_PAUSE; !signal.aborted; millis = Math.min(LONGEST_PAUSE, millis * 2)) {
+    try {
+      return await registered(settings, folder, transport, log)
+    } catch (error) {
+      if (error instanceof RegistrationError || !worthRetrying(error)) throw error
+      log.warn('not registered yet', { reason: reason(error) })
+      await pause(millis * (0.5 + Math.random() / 2), signal)
+    }
+  }
+  return undefined
 }
 
 async function work(
