@@ -355,16 +355,18 @@ describe('what is no good HTTP', () => {
 
 describe('limits', () => {
   it('cut off who is slow with headers or with a body', async () => {
-    const limits = { headersMs: 50, requestMs: 50, checkEveryMs: 10 }
+    const limits = { headersMs: 300, requestMs: 300, checkEveryMs: 10 }
     await using slow = await startTestbed({ options: { limits } })
     const port = Number(new URL(slow.endpoint).port)
     expect(await rawAnswer('POST / HTTP/1.1\r\nhost: a\r\n', port)).toMatch(/^HTTP\/1\.1 408 .*\r\nx-amzn-RequestId/)
     expect(await rawAnswer('POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab', port)).toMatch(
       /^HTTP\/1\.1 408 /,
     )
-    expect(await (await fetch(`${slow.endpoint}/metrics`)).text()).toMatch(
-      /musterbook_refused_total\{reason="too-slow"\} 2/,
-    )
+    // On a busy machine this client is a slow one, too.
+    await eventually('both are counted', async () => {
+      const metrics = await fetch(`${slow.endpoint}/metrics`)
+      return /musterbook_refused_total\{reason="too-slow"\} [2-9]/.test(await metrics.text())
+    })
   })
 
   it('keep bodies of unknown senders from filling the memory', async () => {
