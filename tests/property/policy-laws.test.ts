@@ -526,11 +526,17 @@ describe('a policy text', () => {
   })
 
   it('is read as the platform reads JSON, wherever no key is repeated', () => {
+    /** White space moves the statements and changes nothing else. */
+    const read = (text: string) => {
+      const parsed = parsePolicy(text, 'identity')
+      if (isMalformed(parsed)) return parsed
+      return { ...parsed, statements: parsed.statements.map(({ position: _, ...statement }) => statement) }
+    }
     fc.assert(
       fc.property(policy, fc.constantFrom(undefined, 1, '\t'), (json, space) => {
-        const once = parsePolicy(JSON.stringify(json), 'identity')
-        expect(parsePolicy(JSON.stringify(json, null, space), 'identity')).toEqual(once)
-        expect(isMalformed(once)).toBe(false)
+        const once = read(JSON.stringify(json))
+        expect(read(JSON.stringify(json, null, space))).toEqual(once)
+        expect(once).not.toHaveProperty('message')
       }),
       { numRuns: RUNS / 4 },
     )
