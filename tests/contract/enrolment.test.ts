@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -41,7 +42,12 @@ async function enrolledHome(url: string): Promise<AsyncDisposable & { path: stri
     },
   }
 }
-const endOf = (pid: number): AsyncDisposable => ({ [Symbol.asyncDispose]: async () => void process.kill(pid) })
+
+/** Until then it writes into the folder that is to be removed. */
+async function end(pid: number): Promise<void> {
+  process.kill(pid)
+  await eventually('the agent is gone', () => !existsSync(`/proc/${pid}/exe`))
+}
 
 /** By the script that the enrolment left, with nothing said of where it lies. */
 const undone = (home: string) => run('sh', [join(home, 'agent', 'undo.sh')], { env: { PATH: process.env.PATH } })
@@ -114,7 +120,7 @@ describe('an enrolment', () => {
     const { url } = await enrolment()
     await using home = await enrolledHome(url)
     await paste(url, home.path)
-    await using _agent = endOf(Number(await readFile(join(home.path, 'agent', 'agent.pid'), 'utf8')))
+    await end(Number(await readFile(join(home.path, 'agent', 'agent.pid'), 'utf8')))
     const stranger = spawn('sleep', ['60'])
     const gone = once(stranger, 'exit')
     await writeFile(join(home.path, 'agent', 'agent.pid'), String(stranger.pid))

@@ -166,7 +166,8 @@ describe('the service-linked role of Systems Manager', () => {
         }),
       }),
     ]
-    for (const each of refused) expect(await refusal(each)).toMatchObject({ name: 'InvalidInputException' })
+    for (const each of await Promise.all(refused.map(refusal)))
+      expect(each).toMatchObject({ name: 'InvalidInputException' })
   })
 
   it('may be made by whoever may make the roles of that service', async () => {
