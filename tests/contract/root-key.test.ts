@@ -1,5 +1,5 @@
 /** Changing the root key while everything runs: nothing fails meanwhile, and the old key opens nothing afterwards. */
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { CreateVirtualMFADeviceCommand, IAMClient } from '@aws-sdk/client-iam'
 import { KMS } from '@aws-sdk/client-kms'
 import { GetParameterCommand, PutParameterCommand } from '@aws-sdk/client-ssm'
@@ -7,6 +7,7 @@ import { GetSessionTokenCommand, STSClient } from '@aws-sdk/client-sts'
 import { startServer } from '@musterbook/server'
 import { eventually, startTestbed, type Testbed } from '@musterbook/testbed'
 import { describe, expect, it } from 'vitest'
+import { deleteHolder, writeHolder } from '../../packages/server/src/capabilities/root-key/store.ts'
 import { rootKeyName, sealPrefix } from '../../packages/server/src/platform/seal.ts'
 import { send, signed } from './signed-request.ts'
 
@@ -155,6 +156,10 @@ describe('a change of the root key', () => {
     // A server that has begun and is gone: what it was about to do lies in the database alone.
     const { beginRotation } = await import('../../packages/server/src/capabilities/root-key/rotation.ts')
     const ground = Object.assign(Object.create(bed.server.ground), bed.server.ground, { wake: () => {} })
+    // A third one that has not heard of the change yet, so that it goes on for as long as this test wants.
+    const away = { processId: randomUUID(), held: [rootKeyName(old)], kept: [rootKeyName(old)] }
+    const later = new Date(bed.clock.now().getTime() + HOURS_MS)
+    await writeHolder(ground.sql, { ...away, origin: 'elsewhere', canKeep: true, sealsWith: rootKeyName(old) }, later)
     await beginRotation(ground, true)
     const options = { database: bed.database.address, region: 'us-east-1', host: '127.0.0.1', port: 0, strict: true }
     const more = { maxConnections: 100, log: bed.server.ground.log, clock: bed.clock }
@@ -166,6 +171,7 @@ describe('a change of the root key', () => {
       expect(Buffer.from((await reader.decrypt({ CiphertextBlob })).Plaintext ?? []).toString()).toBe('x')
       expect(alone.kept.keys).toHaveLength(2)
     }
+    await deleteHolder(ground.sql, away.processId)
     const { To } = await reached(bed, 'done')
     expect(where.kept.keys.map((key) => rootKeyName(key))).toEqual([To])
     expect(await under(bed, old)).toEqual([])
