@@ -44,11 +44,12 @@ async function given(connected: number) {
 
 /** How many messages each transaction has put into the account's mailboxes, and how many nodes have one. */
 async function mailboxes(account: string) {
-  const parts = await sql<{ count: number }[]>`
-    select count(*) from mailbox where account = ${account} group by xmin::text`
-  const [nodes] = await sql<{ count: number }[]>`
-    select count(distinct node_id) from mailbox where account = ${account}`
-  return { parts: parts.map(({ count }) => count), nodes: nodes!.count }
+  // In one statement: parts go on coming.
+  const rows = await sql<{ transaction: string; nodeId: string }[]>`
+    select xmin::text as transaction, node_id as "nodeId" from mailbox where account = ${account}`
+  const parts = new Map<string, number>()
+  for (const { transaction } of rows) parts.set(transaction, (parts.get(transaction) ?? 0) + 1)
+  return { parts: [...parts.values()], nodes: new Set(rows.map(({ nodeId }) => nodeId)).size }
 }
 
 /** While it lasts, every part behind the first is undone before its commit, as if its process were killed. */
