@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises'
 import { IAM } from '@aws-sdk/client-iam'
 import { type SSM, SSM as SsmClient } from '@aws-sdk/client-ssm'
 import { eventually, REGION, startTestbed, type TestAccount } from '@musterbook/testbed'
@@ -64,7 +65,6 @@ describe('the whole output of a command', () => {
       break
     }
     expect(beforeTheEnd).toBe('begun\n') // the command cannot go on before the gate is there
-    const { writeFile } = await import('node:fs/promises')
     await writeFile(gate, '')
     const { stdout, stderr, last } = await read(account, commandId, nodeId)
     const numbers = Array.from({ length: 20_000 }, (_, at) => `${at + 1}\n`).join('')
@@ -148,7 +148,14 @@ describe('the whole output of a command', () => {
     const account = await small.account()
     const { nodeId } = await small.node(account)
     const ssm = new SsmClient(account.config)
-    const commandId = await send(ssm, nodeId, ['head -c 200000 /dev/zero | tr "\\0" x; echo late >&2; exit 3'])
+    // The streams of a step come side by side: what is to be late has to wait until the mark is there.
+    const gate = `/tmp/musterbook-gate-${crypto.randomUUID()}`
+    const late = `while [ ! -e ${gate} ]; do sleep 0.1; done; rm ${gate}; echo late >&2; exit 3`
+    const commandId = await send(ssm, nodeId, [`head -c 200000 /dev/zero | tr "\\0" x; ${late}`])
+    const from = { ...source(account, commandId, nodeId), endpoint: account.config.endpoint }
+    for await (const { event, data } of events(from, 0))
+      if (event === 'output' && Buffer.from(JSON.parse(data).Data, 'base64').includes('truncated')) break
+    await writeFile(gate, '')
     const { stdout, stderr, last } = await read(account, commandId, nodeId)
     expect(stdout + stderr).toBe(`${'x'.repeat(1_000)}\n--output truncated: more than 1000 bytes--\n`)
     expect(last).toMatchObject({ event: 'end', data: '{"Status":"Failed","StatusDetails":"Failed"}' })
