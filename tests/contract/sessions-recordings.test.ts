@@ -95,12 +95,13 @@ describe('a recorded shell', () => {
   it('shows what was changed, cut off or taken out', async () => {
     const { sql } = testbed.server.ground
     const changed = await recordedShell('hidden-one')
-    const { count } = await sql`update session_recordings set body = replace(body, 'den-one', 'den-two')
-      where session_id = ${changed} and body like '%den-one%'`
-    expect(count).toBe(1)
+    // What was typed may be shown in a part before the one that the shell shows it in.
+    const [part] = await sql`update session_recordings set body = replace(body, 'den-one', 'den-two')
+      where session_id = ${changed} and number = (select min(number) from session_recordings
+        where session_id = ${changed} and body like '%den-one%') returning number`
     expect(await musterbook('verify', changed)).toMatchObject({
       code: 1,
-      text: expect.stringContaining('BROKEN at part 1'),
+      text: expect.stringContaining(`BROKEN at part ${part?.number}`),
     })
 
     const cut = await recordedShell('hidden-cut')

@@ -132,7 +132,7 @@ describe('a shell', () => {
     await shell.shows('pid=')
     const pid = await eventually(
       'the pid is shown',
-      async () => Number(/pid=(\d+)/.exec(shell.output())?.[1]) || undefined,
+      async () => Number(/pid=(\d+)\r/.exec(shell.output())?.[1]) || undefined,
     )
     await account.ssm.send(new TerminateSessionCommand({ SessionId: shell.sessionId }))
     await eventually('the client is told', async () => shell.ended() !== undefined)
