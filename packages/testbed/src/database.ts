@@ -55,7 +55,7 @@ export async function freshDatabase(): Promise<FreshDatabase> {
   if (!told) throw new Error('no PostgreSQL was started for this run: see packages/testbed/src/global-setup.ts')
   const { address, template } = JSON.parse(told) as { address: DatabaseAddress; template: string }
   const name = `test_${randomBytes(6).toString('hex')}`
-  await administer(address, `create database ${name} template ${template} strategy file_copy`)
+  await administer(address, `create database ${name} template ${template}`)
   return {
     address: named(address, name),
     [Symbol.asyncDispose]: () => administer(address, `drop database if exists ${name} with (force)`),
