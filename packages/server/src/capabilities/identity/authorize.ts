@@ -349,22 +349,26 @@ const ownKeys = new WeakMap<object, ContextKeys>()
 
 /** What a caller brings along, made once: callers are kept as long as their credentials are. */
 export function callerKeys(caller: PolicyCaller | RootCaller): ContextKeys {
-  const known = ownKeys.get(caller)
-  if (known) return known
-  if (caller.type === 'root') {
-    return contextKeys({
-      ...AS_ITSELF_KEYS,
-      'aws:PrincipalArn': caller.arn,
-      'aws:PrincipalAccount': caller.account,
-      'aws:PrincipalType': 'Account',
-      'aws:userid': caller.account,
-      'aws:MultiFactorAuthPresent': caller.issuedAt === 0 ? undefined : false,
-      'aws:TokenIssueTime': caller.issuedAt === 0 ? undefined : new Date(caller.issuedAt),
-    })
+  let keys = ownKeys.get(caller)
+  if (!keys) {
+    keys = contextKeys({ ...AS_ITSELF_KEYS, ...(caller.type === 'root' ? rootKeys(caller) : policyCallerKeys(caller)) })
+    ownKeys.set(caller, keys)
   }
+  return keys
+}
+
+const rootKeys = (caller: RootCaller) => ({
+  'aws:PrincipalArn': caller.arn,
+  'aws:PrincipalAccount': caller.account,
+  'aws:PrincipalType': 'Account',
+  'aws:userid': caller.account,
+  'aws:MultiFactorAuthPresent': caller.issuedAt === 0 ? undefined : false,
+  'aws:TokenIssueTime': caller.issuedAt === 0 ? undefined : new Date(caller.issuedAt),
+})
+
+function policyCallerKeys(caller: PolicyCaller) {
   const isRole = caller.type === 'role'
-  const keys = contextKeys({
-    ...AS_ITSELF_KEYS,
+  return {
     'aws:PrincipalArn': isRole ? caller.roleArn : caller.arn,
     'aws:PrincipalAccount': caller.account,
     'aws:PrincipalType': isRole ? 'AssumedRole' : caller.type === 'federated' ? 'FederatedUser' : 'User',
@@ -379,7 +383,5 @@ export function callerKeys(caller: PolicyCaller | RootCaller): ContextKeys {
     'aws:MultiFactorAuthPresent': caller.issuedAt === 0 ? undefined : caller.mfa,
     'aws:TokenIssueTime': caller.issuedAt === 0 ? undefined : new Date(caller.issuedAt),
     ...Object.fromEntries(Object.entries(caller.tags).map(([key, value]) => [`aws:PrincipalTag/${key}`, value])),
-  })
-  ownKeys.set(caller, keys)
-  return keys
+  }
 }
