@@ -7,6 +7,7 @@ import {
   decodeAgentMessage,
   encodeAgentMessage,
   isStreamMessage,
+  PAYLOAD_TYPE,
   parseAcknowledge,
   type Sha256,
   StreamReceiver,
@@ -126,7 +127,7 @@ class TestEnd {
 
   write(byte: number): void {
     this.sent.push(byte)
-    this.sender.send(1, Uint8Array.of(byte))
+    this.sender.send(byte % 7 === 0 ? PAYLOAD_TYPE.HandshakeComplete : PAYLOAD_TYPE.Output, Uint8Array.of(byte))
   }
 
   /** Up to so many frames from here reach the relay. */
@@ -248,6 +249,24 @@ describe('the relay', () => {
     world.agent.up(1)
     world.agent.down(1)
     expect(world.agent.sender.drained).toBe(true)
+    expect(world.client.arrived).toEqual([7])
+  })
+
+  it('ends a handshake behind the acknowledgement of the part of the client, for the official plugin hangs otherwise', () => {
+    const world = new World('official')
+    world.agent.connect()
+    world.client.connect()
+    world.client.write(1)
+    world.client.up(1)
+    world.agent.write(7) // the end of the handshake, before the acknowledgement
+    world.agent.up(1)
+    world.client.down(1)
+    expect([world.client.arrived, world.client.sender.drained]).toEqual([[], false])
+    world.agent.down(1)
+    world.agent.up(1)
+    world.client.down(1)
+    expect([world.client.arrived, world.client.sender.drained]).toEqual([[], true])
+    world.client.down(1)
     expect(world.client.arrived).toEqual([7])
   })
 

@@ -19,6 +19,7 @@ import {
   decodeAgentMessage,
   encodeAgentMessage,
   FrameError,
+  PAYLOAD_TYPE,
   PayloadError,
   parseAcknowledge,
   parseAgentSessionState,
@@ -111,6 +112,8 @@ export class Relay {
   private readonly ends: Record<Side, End> = { agent: newEnd(), client: newEnd() }
   private damaged = 0
   private over = false
+  /** The end of a handshake that waits for the acknowledgement before it. */
+  private late: Uint8Array | undefined
   /** When stream data last passed, in ms since 1970. */
   lastTraffic: number
 
@@ -231,8 +234,24 @@ export class Relay {
     sends.bytes += payload.length
     this.lastTraffic = this.options.now()
     this.options.passed?.(side, message)
-    this.put(other(side), frame)
+    if (side === 'agent' && this.isLate(message)) this.late = frame
+    else this.put(other(side), frame)
     this.balance()
+  }
+
+  /**
+   * Official agents end a handshake before they acknowledge the client's part of it, and the official plugin (1.2) makes its
+   * mux for a port once it has ended: what reaches it meanwhile ends its reader by a nil pointer, and it hangs for good. So
+   * the acknowledgement goes first. Should it be lost, the agent repeats both.
+   */
+  private isLate({ payloadType }: AgentMessage): boolean {
+    return payloadType === PAYLOAD_TYPE.HandshakeComplete && this.ends.client.sends.kept.size > 0
+  }
+
+  private endHandshake(): void {
+    if (this.late === undefined || this.ends.client.sends.kept.size > 0) return
+    this.put('client', this.late)
+    this.late = undefined
   }
 
   private settle(side: Side, frame: Uint8Array, message: AgentMessage): void {
@@ -241,6 +260,7 @@ export class Relay {
     if (sends.kept.has(number)) sends.highest = Math.max(sends.highest, number)
     drop(sends, number)
     this.put(other(side), frame)
+    this.endHandshake()
     this.balance()
   }
 
