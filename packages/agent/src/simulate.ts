@@ -3,7 +3,6 @@
 // Nothing is written to disk; all nodes share one RSA key, because making one takes longer than everything else.
 
 import { createPrivateKey, type KeyObject, randomUUID } from 'node:crypto'
-import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type AgentMessage,
@@ -84,7 +83,7 @@ export async function simulateNodes(options: SimulateOptions): Promise<Simulated
   const transport = createTransport({ endpoint, region, ca, maxSockets: concurrency })
   const counts: SimulationCounts = { open: 0, reopened: 0, commands: 0, cancels: 0, acknowledged: 0 }
   const stop = new AbortController()
-  setMaxListeners(0, stop.signal) // every node listens
+  const sockets = new Set<WebSocket>()
   const waiters: Array<{ commands: number; resolve: () => void }> = []
   const noteFinished = () => {
     counts.acknowledged += 1
@@ -97,7 +96,7 @@ export async function simulateNodes(options: SimulateOptions): Promise<Simulated
       const input = instanceInformation(node.instanceId, '')
       await callSigned(transport, () => node.credentials, 'UpdateInstanceInformation', input)
     }
-    await keepOpen({ transport, node, stdout, counts, noteFinished, signal: stop.signal })
+    await keepOpen({ transport, node, stdout, counts, noteFinished, sockets, signal: stop.signal })
   })
   return {
     instanceIds: nodes.map((node) => node.instanceId),
@@ -109,6 +108,7 @@ export async function simulateNodes(options: SimulateOptions): Promise<Simulated
     },
     close() {
       stop.abort()
+      for (const socket of sockets) socket.terminate()
       transport.close()
     },
   }
@@ -164,6 +164,8 @@ interface Simulated {
   stdout: string
   counts: SimulationCounts
   noteFinished(): void
+  /** All that are open: a signal walks through its listeners for each one that is added, which ten thousand are too many for. */
+  sockets: Set<WebSocket>
   signal: AbortSignal
 }
 
@@ -173,8 +175,7 @@ async function keepOpen(node: Simulated): Promise<void> {
   node.counts.open += 1
   /** Message ids of final replies under way; a control plane may acknowledge one more than once. */
   const finals = new Set<string>()
-  const end = () => socket.terminate()
-  node.signal.addEventListener('abort', end, { once: true })
+  node.sockets.add(socket)
   socket.on('message', (data, binary) => {
     if (!binary || !(data instanceof Uint8Array)) return
     try {
@@ -184,11 +185,11 @@ async function keepOpen(node: Simulated): Promise<void> {
     }
   })
   socket.on('close', () => {
-    node.signal.removeEventListener('abort', end)
+    node.sockets.delete(socket)
     node.counts.open -= 1
     if (!node.signal.aborted) void reopen(node)
   })
-  if (node.signal.aborted) end()
+  if (node.signal.aborted) socket.terminate()
 }
 
 async function reopen(node: Simulated): Promise<void> {
