@@ -46,7 +46,7 @@ const EXCEPTIONS = {
   time: {
     [`${SERVER}/platform/clock.ts`]: 'is the clock',
     [`${SERVER}/platform/postgres/`]: 'waits for another process, which no clock of ours moves',
-    [`${SERVER}/engines/work/`]: 'drives background work',
+    [`${SERVER}/engines/background/`]: 'drives background work',
     [`${SERVER}/engines/gateway/listener.ts`]: 'sockets that are closing get a limit of real seconds',
     'packages/agent/': 'runs on the machine that it manages, in real time',
     'packages/cli/': 'starts and stops real processes',

@@ -65,7 +65,7 @@ describe('the laws of the floors', () => {
 
   it('see no breach in comments, strings, templates and regular expressions', async () => {
     const text = [
-      "// new Date() and process.env and sql`select 1` and import x from '../../engines/work/driver.ts'",
+      "// new Date() and process.env and sql`select 1` and import x from '../../engines/background/driver.ts'",
       "/* import x from '../nodes/index.ts' */",
       `const words = 'process.env, Date.now()' + "setTimeout(" + \`Date.now( \${words('process.env')} setInterval(\``,
       "const expression = /['`]process.env/.test(words) ? 1 / 2 : 3 / 4",
@@ -143,9 +143,9 @@ describe('the laws of the floors', () => {
     ],
     [
       'an engine knows no capability',
-      `${SERVER}/engines/work/driver.ts`,
+      `${SERVER}/engines/background/driver.ts`,
       "import type { tags } from '../../capabilities/tags/index.ts'",
-      'work/driver.ts:1: an engine may not import a capability',
+      'background/driver.ts:1: an engine may not import a capability',
     ],
     [
       'the platform stands on nothing',
